@@ -1,5 +1,6 @@
 /* compute function: looking at functions and steering them. Deploying is in cmd_function_deploy.c,
  * calling in cmd_function_invoke.c; explain and logs where those of other workloads are. */
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "trigger.h"
 
 #define WEIGHTS 100 /* of all versions together */
+#define LOOK_MS 100
 
 /* --- list, get, delete ----------------------------------------------------------------------- */
 
@@ -45,13 +47,75 @@ const struct syn_cli_command syn_cli_function_get = {
     .workload = &syn_cli_function_workload,
     .run = syn_cli_workload_get};
 
+/* Until its last bill is written, and no longer than somebody would look. */
+static int
+await_end(struct syn_cli *cli, const char *id)
+{
+    SYN_BUF(path);
+    struct syn_err err;
+    int64_t away_since = 0;
+    int rc;
+
+    syn_buf_adds(&path, "/v1/functions/");
+    syn_cli_escape(&path, id);
+    rc = syn_buf_ok(&path, &err);
+    while (rc == SYN_OK) {
+        SYN_JSON(function);
+
+        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &function, &err);
+        if (rc == SYN_E_NOTFOUND)
+            return 0;
+        if ((rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT) &&
+            syn_cli_away(cli, SYN_CLI_AWAY_MAX_MS, &away_since))
+            rc = SYN_OK;
+        if (syn_cli_interrupted()) {
+            syn_cli_note(cli, "It goes on without us.");
+            return SYN_CLI_INTERRUPTED;
+        }
+        (void)poll(NULL, 0, LOOK_MS);
+    }
+    return syn_cli_fail(cli, &err);
+}
+
+static int
+run_delete(struct syn_cli *cli)
+{
+    SYN_JSON(function);
+    struct syn_err err;
+    const char *name = syn_cli_operand(cli, 0);
+    bool waits = !syn_cli_has(cli, "no-wait");
+    int status = 0;
+
+    if (!syn_cli_workload_confirm(cli, syn_cli_function_workload.forget))
+        return 1;
+    if (syn_cli_workload_call(cli, "DELETE", "", NULL, &function, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (waits)
+        status = await_end(cli, syn_json_str(function, "id", name));
+    if (status != 0)
+        return status;
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:s, s:b}", "id",
+                                                      syn_json_str(function, "id", name), "deleted",
+                                                      waits ? 1 : 0));
+    syn_cli_say(cli, "%s is %sdeleted.", name, waits ? "" : "being ");
+    return 0;
+}
+
+static const struct syn_cli_option delete_options[] = {
+    {"no-wait", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "Do not wait until its last bill is written"},
+};
+
 const struct syn_cli_command syn_cli_function_delete = {.path = "compute function delete",
                                                         .summary =
                                                             "Delete a function and its versions",
+                                                        .options = delete_options,
+                                                        .option_count = SYN_LEN(delete_options),
                                                         .operands = syn_cli_function_operand,
                                                         .operand_count = 1,
                                                         .workload = &syn_cli_function_workload,
-                                                        .run = syn_cli_workload_delete};
+                                                        .run = run_delete};
 
 /* --- versions, rollback ---------------------------------------------------------------------- */
 
@@ -163,7 +227,7 @@ add_weight(json_t *traffic, const char *word, struct syn_err *err)
                    equals + 1);
     rc = syn_parse_i64(number, 1, INT64_MAX, "a version", &version, err);
     if (rc == SYN_OK)
-        rc = syn_parse_i64(percent, 0, WEIGHTS, "a part of what comes, in percent", &weight, err);
+        rc = syn_parse_i64(percent, 1, WEIGHTS, "a part of what comes, in percent", &weight, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&row, err, "{s:I, s:I}", "version", (json_int_t)version, "weight",
                            (json_int_t)weight);
@@ -445,11 +509,17 @@ static void
 metrics_cells(struct syn_cli_table_out *rows, const char *version, const json_t *metrics)
 {
     static const char *const counts[] = {"count", "errors", "throttled", "cold"};
-    static const char *const times[] = {"p50_us", "p95_us", "p99_us"};
+    static const char *const times[] = {"mean_us", "p50_us", "p95_us", "p99_us"};
 
     syn_cli_cell(rows, "%s", version);
-    for (size_t i = 0; i < SYN_LEN(counts); i++)
-        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(metrics, counts[i], 0));
+    for (size_t i = 0; i < SYN_LEN(counts); i++) {
+        const json_t *count = json_object_get(metrics, counts[i]);
+
+        if (json_is_integer(count))
+            syn_cli_cell(rows, "%lld", (long long)json_integer_value(count));
+        else
+            syn_cli_cell(rows, "-");
+    }
     for (size_t i = 0; i < SYN_LEN(times); i++)
         time_cell(rows, metrics, times[i]);
 }
@@ -461,20 +531,15 @@ metrics_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli
 {
     const json_t *had = json_object_get(before, "by_version"), *metrics;
     struct syn_cli_table_out *rows;
-    size_t i;
-    int rc = syn_cli_rows_new(">VERSION|>CALLS|>ERRORS|>REFUSED|>COLD|>P50|>P95|>P99", &rows, err);
+    const char *version;
+    int rc =
+        syn_cli_rows_new(">VERSION|>CALLS|>ERRORS|>REFUSED|>COLD|>MEAN|>P50|>P95|>P99", &rows, err);
 
     if (rc < 0)
         return rc;
-    json_array_foreach (json_object_get(now, "by_version"), i, metrics) {
-        char version[24];
-
-        if (!whole && json_equal(metrics, json_array_get(had, i)))
-            continue;
-        (void)snprintf(version, sizeof(version), "%lld",
-                       (long long)syn_json_i64(metrics, "version", 0));
-        metrics_cells(rows, version, metrics);
-    }
+    json_object_foreach (json_object_get(now, "by_version"), version, metrics)
+        if (whole || !json_equal(metrics, json_object_get(had, version)))
+            metrics_cells(rows, version, metrics);
     metrics_cells(rows, "all", now);
     *ret = rows;
     return SYN_OK;
@@ -490,6 +555,8 @@ run_metrics(struct syn_cli *cli)
     struct syn_err err;
 
     syn_cli_workload_path(cli, "/metrics", &path);
+    if (syn_cli_has(cli, "minutes"))
+        syn_buf_addf(&path, "?minutes=%s", syn_cli_text(cli, "minutes", ""));
     if (syn_buf_ok(&path, &err) < 0)
         return syn_cli_fail(cli, &err);
     look.path = syn_buf_text(&path);
@@ -505,14 +572,15 @@ run_metrics(struct syn_cli *cli)
 }
 
 static const struct syn_cli_option metrics_options[] = {
+    {"minutes", 0, "N", SYN_CLI_INT, 1, 1440, false, false, NULL, "60", "Of the last so many"},
     SYN_CLI_LOOK_OPTION,
 };
 
 const struct syn_cli_command syn_cli_function_metrics = {
     .path = "compute function metrics",
     .summary = "Show how often a function was called, and how long it took",
-    .detail = "Times are those of calls, waiting included, told from a histogram: each is the "
-              "upper end of its bucket. REFUSED are calls for which there was no room (429). "
+    .detail = "Times are those of calls, waiting included; all but the mean are read from a "
+              "histogram. REFUSED are calls for which there was no room (429). "
               "COLD are those that an instance was started for. " SYN_CLI_LOOK_DETAIL,
     .options = metrics_options,
     .option_count = SYN_LEN(metrics_options),

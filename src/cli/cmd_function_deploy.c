@@ -38,6 +38,7 @@ static const struct syn_cli_option deploy_options[] = {
     {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc|kata", "auto", "Sandbox of instances; wasm has its own"},
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where instances must run"},
     {"trigger", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "What calls it: http:/api/{id}, schedule:CRON, queue:NAME; may be given again"},
+    {"canary", 0, "PERCENT", SYN_CLI_INT, 1, 100, false, false, NULL, "100", "Part of what comes that a new version gets when it is ready; see function traffic"},
     {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most a billing period may cost; then it is suspended"},
     {"billing-period", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "24h", "So often a bill is written"},
     {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show price and what would change; deploy nothing"},
@@ -56,47 +57,66 @@ fail(const struct syn_cli *cli, struct syn_err *err)
 
 /* --- the plan -------------------------------------------------------------------------------- */
 
+/* In what the function would be other than it is. Code that is not sent yet is not looked at. */
 static void
-show_changes(const struct syn_cli *cli, const json_t *plan)
+show_changes(struct syn_cli *cli, const json_t *plan)
 {
-    const char *change = syn_json_str(plan, "change", "");
-    long long version = (long long)syn_json_i64(plan, "version", 0);
-    const json_t *item;
+    const json_t *spec = json_object_get(plan, "spec"), *known;
+    const char *key;
+    json_t *value;
+    SYN_JSON(function);
     SYN_BUF(keys);
-    size_t i;
+    SYN_BUF(path);
+    int rc;
 
-    json_array_foreach (json_object_get(plan, "changes"), i, item)
-        syn_buf_addf(&keys, "%s%s", i > 0 ? ", " : "", json_string_value(item));
+    syn_buf_adds(&path, "/v1/functions/");
+    syn_cli_escape(&path, syn_cli_text(cli, "name", ""));
+    rc = syn_buf_ok(&path, NULL);
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &function, NULL);
+    if (rc == SYN_E_NOTFOUND)
+        syn_cli_note(cli, "Plan: a new function.");
+    if (rc < 0)
+        return;
+    known = json_object_get(function, "spec");
+    json_object_foreach ((json_t *)(uintptr_t)spec, key, value)
+        if (!syn_str_eq(key, "code") && !json_equal(value, json_object_get(known, key)))
+            syn_buf_addf(&keys, "%s%s", keys.len > 0 ? ", " : "", key);
     if (syn_buf_ok(&keys, NULL) < 0)
         return;
-    if (syn_str_eq(change, "create"))
-        syn_cli_note(cli, "Plan: a new function.");
-    else if (syn_str_eq(change, "version"))
-        syn_cli_note(cli, "Plan: version %lld%s%s", version, keys.len > 0 ? ", other in " : ".",
-                     syn_buf_text(&keys));
-    else if (syn_str_eq(change, "settings"))
-        syn_cli_note(cli, "Plan: no new version; other in %s", syn_buf_text(&keys));
-    else if (syn_str_eq(change, "none"))
-        syn_cli_note(cli, "Plan: nothing would change.");
+    if (keys.len > 0)
+        syn_cli_note(cli, "Plan: it is there already, and changes in %s.", syn_buf_text(&keys));
+    else
+        syn_cli_note(cli, "Plan: it is there already; only other code would change it.");
+}
+
+static void
+show_price(const struct syn_cli *cli, const json_t *plan)
+{
+    const json_t *price = json_object_get(plan, "price");
+
+    if (syn_json_str(price, "million_calls", NULL) == NULL)
+        syn_cli_note(cli, "Price: the price book has none for functions.");
+    else
+        syn_cli_note(cli,
+                     "Price: %s SYNOR a million calls, %s a GB-second, by the millisecond; a call "
+                     "of the longest time costs %s.",
+                     syn_json_str(price, "million_calls", "?"),
+                     syn_json_str(price, "gb_second", "?"),
+                     syn_json_str(plan, "longest_call", "?"));
+    if (syn_json_str(plan, "locked", NULL) != NULL)
+        syn_cli_note(cli, "Price: %s SYNOR are locked to begin with.",
+                     syn_json_str(plan, "locked", "?"));
 }
 
 static void
 show_plan(const struct syn_cli *cli, const json_t *plan)
 {
-    const json_t *price = json_object_get(plan, "price");
-    const char *hour = syn_json_str(price, "provisioned_hour", NULL);
-
-    show_changes(cli, plan);
     if (!syn_json_bool(plan, "placeable", true)) {
         syn_cli_note(cli, "Plan: no node can take an instance now; calls would wait.");
         syn_cli_plan_why(cli, plan);
     }
-    if (price != NULL)
-        syn_cli_note(cli, "Price: %s SYNOR a million calls, %s a GB-second, by the millisecond.",
-                     syn_json_str(price, "million_calls", "?"),
-                     syn_json_str(price, "gb_second", "?"));
-    if (hour != NULL)
-        syn_cli_note(cli, "Price: %s SYNOR an hour for instances that are kept ready.", hour);
+    show_price(cli, plan);
 }
 
 static const struct syn_cli_plan_view plan_view = {
@@ -272,12 +292,14 @@ run_deploy(struct syn_cli *cli)
     if (rc == SYN_OK)
         rc = placeholder(cli, spec, &err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&body, &err, "{s:s, s:O}", "name", syn_cli_text(cli, "name", ""), "spec",
-                           spec);
+        rc = syn_json_pack(&body, &err, "{s:s, s:O, s:I}", "name", syn_cli_text(cli, "name", ""),
+                           "spec", spec, "weight", (json_int_t)syn_cli_number(cli, "canary", 100));
     if (rc == SYN_OK)
         rc = syn_cli_call(cli, "POST", "/v1/functions?plan=true", body, &plan, &err);
     if (rc < 0)
         return fail(cli, &err);
+    if (!cli->json)
+        show_changes(cli, plan);
     if (!syn_cli_plan_agreed(cli, &plan_view, plan, &status))
         return status;
     rc = syn_cli_function_code(cli, spec, &err);
