@@ -400,7 +400,7 @@ show_result(const struct syn_cli *cli, const json_t *result)
 
     if (result == NULL || json_is_null(result))
         return;
-    if (syn_json_write_pretty(result, &text, NULL) == SYN_OK)
+    if (syn_json_write(result, &text, NULL) == SYN_OK)
         syn_cli_say(cli, "  result      %s", syn_buf_text(&text));
 }
 
