@@ -175,8 +175,8 @@ encode_base64(const struct syn_buf *from, struct syn_buf *out, struct syn_err *e
 
         syn_buf_addc(out, digits[group >> 18 & 63]);
         syn_buf_addc(out, digits[group >> 12 & 63]);
-        syn_buf_addc(out, left > 1 ? digits[group >> 6 & 63] : '=');
-        syn_buf_addc(out, left > 2 ? digits[group & 63] : '=');
+        syn_buf_addc(out, (char)(left > 1 ? digits[group >> 6 & 63] : '='));
+        syn_buf_addc(out, (char)(left > 2 ? digits[group & 63] : '='));
     }
     return syn_buf_ok(out, err);
 }
