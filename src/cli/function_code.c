@@ -9,12 +9,14 @@
 #include <synor/base/str.h>
 
 #include "function_kind_priv.h"
+#include "function_priv.h"
 #include "image_priv.h"
 
 #define STORED     "synor://"
 #define CUSTOM     "custom:"
 #define IGNORE     ".synorignore"
 #define IGNORE_MAX ((size_t)64 << 10)
+#define LAYER_MAX  512 /* a reference */
 
 static const char *
 runtime_of(const struct syn_cli *cli)
@@ -213,16 +215,14 @@ pull(struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc < 0 ? rc : syn_json_set_str(spec, "runtime", syn_buf_text(&runtime), err);
 }
 
-int
-syn_cli_function_code(struct syn_cli *cli, json_t *spec, struct syn_err *err)
+static int
+set_code(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     const char *code = syn_cli_text(cli, "code", NULL);
     SYN_JSON(packed);
     SYN_BUF(reference);
     int rc;
 
-    if (is_custom(cli))
-        return pull(cli, spec, err);
     if (syn_str_starts(code, STORED))
         return syn_json_set_str(spec, "code", code, err);
     rc = upload(cli, code, &packed, err);
@@ -231,4 +231,35 @@ syn_cli_function_code(struct syn_cli *cli, json_t *spec, struct syn_err *err)
     syn_buf_addf(&reference, STORED "%s", syn_json_str(packed, "cid", ""));
     rc = syn_buf_ok(&reference, err);
     return rc < 0 ? rc : syn_json_set_str(spec, "code", syn_buf_text(&reference), err);
+}
+
+/* A file is meant as it is named, or else within the code. */
+static int
+set_layer(struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    const char *file = syn_cli_text(cli, "dependencies", NULL);
+    const char *code = syn_cli_text(cli, "code", "");
+    char within[PATH_MAX], layer[LAYER_MAX];
+    int rc;
+
+    if (file == NULL)
+        return SYN_OK;
+    if (syn_str_starts(file, STORED))
+        return syn_json_set_str(spec, "layer", file, err);
+    if (access(file, F_OK) != 0 && exists(code, file, (int)strlen(file), "") &&
+        snprintf(within, sizeof(within), "%s/%s", code, file) < (int)sizeof(within))
+        file = within;
+    rc = syn_cli_function_layer(cli, runtime_of(cli), file, layer, sizeof(layer), err);
+    return rc < 0 ? rc : syn_json_set_str(spec, "layer", layer, err);
+}
+
+int
+syn_cli_function_code(struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    int rc;
+
+    if (is_custom(cli))
+        return pull(cli, spec, err);
+    rc = set_layer(cli, spec, err);
+    return rc < 0 ? rc : set_code(cli, spec, err);
 }
