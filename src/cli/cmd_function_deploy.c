@@ -267,6 +267,20 @@ placeholder(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
                             syn_str_starts(code, "synor://") ? code : "synor://source", err);
 }
 
+/* What a plan would be refused with speaks of options, too. */
+static int
+blame_plan(const struct syn_cli *cli, json_t *plan, struct syn_err *err)
+{
+    json_t *refused = json_object_get(plan, "refused");
+    struct syn_err why;
+
+    if (!json_is_object(refused))
+        return SYN_OK;
+    (void)SYN_FAIL(&why, SYN_E_INVALID, "%s", syn_json_str(refused, "message", ""));
+    syn_cli_function_blame(cli, &why);
+    return syn_json_set_str(refused, "message", why.msg, err);
+}
+
 static int
 check(const struct syn_cli *cli, struct syn_err *err)
 {
@@ -297,6 +311,8 @@ run_deploy(struct syn_cli *cli)
                            "spec", spec, "weight", (json_int_t)syn_cli_number(cli, "canary", 100));
     if (rc == SYN_OK)
         rc = syn_cli_call(cli, "POST", "/v1/functions?plan=true", body, &plan, &err);
+    if (rc == SYN_OK)
+        rc = blame_plan(cli, plan, &err);
     if (rc < 0)
         return fail(cli, &err);
     if (!cli->json)

@@ -12,6 +12,7 @@
 
 #define CID_FIELD   SYN_CID_TEXT_MAX
 #define MINUTES_DAY 1440
+#define UNSENT      "synor://source" /* what a plan says of code that is not stored yet */
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
@@ -141,6 +142,7 @@ list_functions(struct syn_http_req *req, void *ctx, struct syn_err *err)
 struct change {
     struct syn_http_req *req;
     const json_t *body;
+    bool planned; /* nothing is written, and the code need not be sent yet */
     bool by_name; /* the body names it, and it may not be there yet; else its spec is patched */
     int64_t weight;
     /* Of one attempt: */
@@ -222,11 +224,12 @@ resolve(struct syn_server *server, struct change *change, struct syn_err *err)
 {
     const char *account = srv_identity(change->req)->account;
     struct syn_function_spec spec;
-    int rc;
+    int rc = SYN_OK;
 
     change->image[0] = '\0';
     syn_function_spec_read(change->spec, &spec);
-    rc = resolve_one(server, change, "code", spec.code, change->code, err);
+    if (!change->planned || !syn_str_eq(spec.code, UNSENT))
+        rc = resolve_one(server, change, "code", spec.code, change->code, err);
     if (rc == SYN_OK)
         rc = resolve_one(server, change, "layer", spec.layer, change->layer, err);
     if (rc == SYN_OK && spec.image[0] != '\0') {
@@ -469,6 +472,7 @@ deploy_function(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     if (!syn_json_bool(syn_http_req_query_json(req), "plan", false))
         return reply_changed(ctx, &change, err);
+    change.planned = true;
     rc = wanted_spec(ctx, &change, err);
     return rc < 0 ? rc : reply_plan(ctx, &change, err);
 }
