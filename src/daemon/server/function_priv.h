@@ -81,7 +81,7 @@ struct srv_functions *srv_functions_free(struct srv_functions *functions);
 /** Where it answers clients, "127.0.0.1:9080", into `out`; "" before it has said so. Any thread. */
 void srv_function_address(const struct syn_server *server, char *out, size_t cap);
 
-/* --- pools (services.c) ----------------------------------------------------------------------- */
+/* --- pools (function_pools.c) ----------------------------------------------------------------- */
 
 /** The service runs a version of a function: nobody sees it, and nobody pays for it. */
 bool srv_service_derived(const json_t *service);

@@ -6,7 +6,7 @@
 #include <synor/workload/service_control.h>
 #include <synor/workload/service_spec.h>
 
-#include "function_priv.h"
+#include "bills_priv.h"
 #include "loads_priv.h"
 #include "mesh_priv.h"
 
@@ -811,93 +811,6 @@ const struct srv_work srv_service = {
     .may_delete = syn_service_may_delete,
     .release = release,
 };
-
-/* --- pools of functions ----------------------------------------------------------------------- */
-
-bool
-srv_service_derived(const json_t *service)
-{
-    return json_is_object(json_object_get(json_object_get(service, "spec"), "function"));
-}
-
-/* It has no name of its own, and nothing is locked for it: its calls are what is paid for. */
-int
-srv_service_derive(struct syn_server *server, struct srv_txn *txn,
-                   const struct srv_derived *derived, json_t *spec, struct syn_err *err)
-{
-    const struct syn_service_new made = {.id = derived->id,
-                                         .name = derived->id,
-                                         .account = derived->account,
-                                         .image_cid = derived->image_cid,
-                                         .now_ms = syn_wall_ms(server->world)};
-    char key[SRV_KEY_MAX];
-    SYN_SCOPED(change_fini) struct change change = {.created = true};
-    int rc = syn_service_make_take(&made, spec, &change.service, &change.version, err);
-
-    if (rc == SYN_OK)
-        rc = srv_txn_put_text(txn, srv_key(key, "service-of", derived->account, derived->id),
-                              derived->id, err);
-    if (rc == SYN_OK)
-        rc = srv_event_say(server, txn, derived->id, "created", "It runs a version of a function.",
-                           err);
-    if (rc == SYN_OK)
-        rc = srv_virtual_give(server, txn, change.service, err);
-    return rc < 0 ? rc : write_change(txn, &change, 0, err);
-}
-
-int
-srv_service_restart(struct syn_server *server, struct srv_txn *txn, const char *id,
-                    struct syn_err *err)
-{
-    const json_t *current;
-    char key[SRV_KEY_MAX];
-    int64_t revision;
-    SYN_SCOPED(change_fini) struct change change = {.created = false};
-    int rc = srv_need(server, srv_key(key, "service", id, NULL), "service", &change.service,
-                      &revision, err);
-
-    if (rc == SYN_OK)
-        rc = srv_service_versions(server, id, &change.versions, err);
-    if (rc < 0)
-        return rc;
-    current = find_version(change.versions,
-                           syn_json_i64(syn_document_status(change.service), "target", 0));
-    rc = syn_service_update_take(
-        change.service, current,
-        &(struct syn_service_new){.image_cid = syn_json_str(current, "image_cid", ""),
-                                  .now_ms = syn_wall_ms(server->world)},
-        json_deep_copy(syn_document_spec(change.service)), false, &change.version, err);
-    return rc < 0 ? rc : write_change(txn, &change, revision, err);
-}
-
-int
-srv_service_stop(struct syn_server *server, struct srv_txn *txn, const char *id,
-                 struct syn_err *err)
-{
-    char key[SRV_KEY_MAX];
-    int64_t revision;
-    SYN_JSON(service);
-    int rc =
-        srv_need(server, srv_key(key, "service", id, NULL), "service", &service, &revision, err);
-
-    if (rc == SYN_OK)
-        rc = syn_service_request_stop(service, err);
-    return rc < 0 ? rc : srv_txn_replace(txn, key, revision, service, err);
-}
-
-int
-srv_service_forget(struct syn_server *server, struct srv_txn *txn, const char *id,
-                   struct syn_err *err)
-{
-    char key[SRV_KEY_MAX];
-    int64_t revision;
-    SYN_JSON(service);
-    int rc = srv_load(server, srv_key(key, "service", id, NULL), &service, &revision, err);
-
-    return rc == SYN_OK ? srv_work_delete(server, txn, &srv_service, service, revision, err)
-           : rc < 0     ? rc
-                        : SYN_OK;
-}
 
 static int
 delete_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
