@@ -443,6 +443,7 @@ static int
 run_suspended(struct syn_cli *cli, bool suspended)
 {
     SYN_JSON(body);
+    SYN_JSON(function);
     struct syn_err err;
 
     if (!syn_cli_workload_confirm(cli,
@@ -450,7 +451,16 @@ run_suspended(struct syn_cli *cli, bool suspended)
         return 1;
     if (syn_json_pack(&body, &err, "{s:{s:b}}", "spec", "suspended", suspended ? 1 : 0) < 0)
         return syn_cli_fail(cli, &err);
-    return syn_cli_workload_change(cli, "PATCH", "", body, suspended ? "suspended" : "active");
+    if (syn_cli_workload_call(cli, "PATCH", "", body, &function, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (syn_cli_has(cli, "wait"))
+        return syn_cli_workload_wait(cli, syn_json_str(function, "id", "?"),
+                                     suspended ? "suspended" : "active");
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(function));
+    syn_cli_say(cli, "%s  is being %s", syn_json_str(function, "name", "?"),
+                suspended ? "suspended" : "resumed");
+    return 0;
 }
 
 static int
@@ -489,6 +499,16 @@ const struct syn_cli_command syn_cli_function_resume = {
     .operand_count = 1,
     .workload = &syn_cli_function_workload,
     .run = run_resume};
+
+/* --- events ---------------------------------------------------------------------------------- */
+
+const struct syn_cli_command syn_cli_function_events = {.path = "compute function events",
+                                                        .summary =
+                                                            "List what happened to a function",
+                                                        .operands = syn_cli_function_operand,
+                                                        .operand_count = 1,
+                                                        .workload = &syn_cli_function_workload,
+                                                        .run = syn_cli_workload_events};
 
 /* --- metrics --------------------------------------------------------------------------------- */
 

@@ -95,6 +95,7 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_function_suspend,
     &syn_cli_function_resume,
     &syn_cli_function_delete,
+    &syn_cli_function_events,
     &syn_cli_function_explain,
     &syn_cli_image_push,
     &syn_cli_image_pull_command,

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -131,6 +132,41 @@ def a_module_answers(p):
         "origin": "https://app.example", "access-control-request-method": "POST"})
     equal(allowed[1].get("access-control-allow-origin"), "https://app.example", allowed)
     equal(ask(where, "POST", "/hello/ada", b"x" * (7 << 20))[0], 413)
+
+
+@case
+def every_option_says_something(p):
+    """What it becomes stands in the plan. An option that is added gets its value here."""
+    need_wasm()
+    env = p.home / "variables"
+    env.write_text("A=file\nB=file\n")
+    code = pathlib.Path(tempfile.mkdtemp(dir=p.home))
+    (code / "app.py").write_text("")
+    spec = p.json(
+        *FUNCTION, "deploy", "--name", "all", "--runtime", "python3", "--handler", "app.go",
+        "--code", code, "--dependencies", "synor://layer", "--memory", "1024", "--cpu", "0.5",
+        "--ephemeral-storage", "1gb", "--env", "A=1", "--env-file", env, "--timeout", "45s",
+        "--concurrency", "7", "--min-instances", "1", "--max-instances", "3", "--idle", "2m",
+        "--max-waiting", "9", "--max-request", "1mb", "--max-response", "2mb", "--isolation", "runc",
+        "--region", "local", "--trigger", "schedule:@daily,missed=skip", "--canary", "10",
+        "--max-budget", "2.5", "--billing-period", "1h", "--wait", "--plan", code=None)["spec"]
+    said = {"handler": "app.go", "memory_bytes": 1 << 30, "cpu_millicores": 500,
+            "scratch_bytes": 1 << 30, "env": {"A": "1", "B": "file"}, "timeout_ms": 45000,
+            "concurrency": 7, "min_instances": 1, "max_instances": 3, "idle_ms": 120000,
+            "max_waiting": 9, "request_bytes_max": 1 << 20, "response_bytes_max": 2 << 20,
+            "isolation": "runc", "region": "local", "max_budget": "2.5",
+            "billing_period_ms": 3600000, "triggers": [
+                {"type": "schedule", "cron": "@daily", "zone": "UTC", "missed": "skip"}]}
+    equal({key: spec[key] for key in said}, said)
+    more = p.json(*FUNCTION, "deploy", "--name", "all", "--runtime", "wasm", "--code", HELLO,
+                  "--fuel", "1000", "--timeout", "1500", "--no-wait", "--plan")["spec"]
+    equal((more["fuel"], more["timeout_ms"]), (1000, 1500))
+    more = p.json(*FUNCTION, "deploy", "--name", "all", "--runtime", "custom:127.0.0.1:1/x:1",
+                  "--provisioned-concurrency", "2", "--auth-file", env, "--plan", code=None)["spec"]
+    equal((more["runtime"], more["min_instances"]), ("custom:127.0.0.1:1/x:1", 2))
+    told = p.cli(*FUNCTION, "deploy", "--help").out.split("Options of every")[0]
+    mine = set(re.findall(r'"(--[a-z-]+)"', pathlib.Path(__file__).read_text(encoding="utf-8")))
+    equal(set(re.findall(r"^ +(?:-[a-z], )?(--[a-z-]+)", told, re.M)) - mine, set())
 
 
 @case

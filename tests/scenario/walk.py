@@ -422,6 +422,7 @@ ROWS = {
                                  (["nobody", "--yes"], 1, error)],
     "compute function resume": [(["walked", "--yes", "--wait"], 0, lambda d: resource(d, "function")),
                                 (["nobody", "--yes"], 1, error)],
+    "compute function events": [(["walked"], 0, items), (["nobody"], 1, error)],
     "compute function explain": [(["walked"], 0, explanation), (["nobody"], 1, error)],
     "compute function delete": [(["walked", "--yes"], 0, anything), (["walked", "--yes"], 1, error)],
     "compute image push": [(["{layout}", "images/walk"], 0, image), (["{file}", "images/x"], 2, error),
