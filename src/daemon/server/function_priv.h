@@ -35,6 +35,12 @@ SYN_MUST int srv_function_instances(struct syn_server *server, const char *id, j
 SYN_MUST int srv_function_with_secret(struct syn_server *server, const char *account,
                                       const char *secret, char *out, struct syn_err *err);
 
+/** Add where its HTTP triggers are reached: status.urls. */
+SYN_MUST int srv_function_complete(struct syn_server *server, json_t *function,
+                                   struct syn_err *err);
+/** GET /v1/functions/{id}/explain (function_explain.c). */
+int srv_function_explain(struct syn_http_req *req, void *ctx, struct syn_err *err);
+
 /* --- routes of HTTP triggers (function_routes.c) ---------------------------------------------- */
 
 /** See within `txn` that the function has the routes that its spec asks for, and no others; NULL:
@@ -92,6 +98,9 @@ struct srv_derived {
 SYN_MUST int srv_service_derive(struct syn_server *server, struct srv_txn *txn,
                                 const struct srv_derived *derived, json_t *spec,
                                 struct syn_err *err);
+/** Why it is as it is, but for what its address and its load say. Owner: *ret is the caller's. */
+SYN_MUST int srv_service_explain(struct syn_server *server, const json_t *service, json_t **ret,
+                                 struct syn_err *err);
 /** Let a stopped one run again. */
 SYN_MUST int srv_service_restart(struct syn_server *server, struct srv_txn *txn, const char *id,
                                  struct syn_err *err);
