@@ -125,9 +125,17 @@ set_cors(json_t *trigger, const char *key, const char *value, struct syn_err *er
         return add_to_list(cors, "origins", value, err);
     if (syn_str_eq(key, "cors-header"))
         return add_to_list(cors, "headers", value, err);
+    if (syn_str_eq(key, "cors-credentials")) {
+        if (!syn_str_eq(value, "true"))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "cors-credentials: \"%.40s\" is not true; without it there are none",
+                            value);
+        return syn_json_set_bool(cors, "credentials", true, err);
+    }
     if (!syn_str_eq(key, "cors-age"))
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "http has no option \"%.40s\": cors=, cors-header= and cors-age= there are",
+                        "http has no option \"%.40s\": cors=, cors-header=, cors-credentials= and "
+                        "cors-age= there are",
                         key);
     rc = syn_parse_duration_ms(value, "cors-age", &age_ms, err);
     if (rc == SYN_OK && age_ms % 1000 != 0)
@@ -267,7 +275,7 @@ parse_queue(const char *rest, json_t *trigger, struct syn_err *err)
 }
 
 static const struct {
-    const char *kind;
+    const char *type;
     int (*parse)(const char *rest, json_t *trigger, struct syn_err *err);
 } kinds[] = {
     {"http", parse_http},
@@ -284,9 +292,9 @@ syn_cli_trigger_parse(const char *word, json_t **ret, struct syn_err *err)
     for (size_t i = 0; i < SYN_LEN(kinds); i++) {
         int rc;
 
-        if (strlen(kinds[i].kind) != len || strncmp(kinds[i].kind, word, len) != 0)
+        if (strlen(kinds[i].type) != len || strncmp(kinds[i].type, word, len) != 0)
             continue;
-        rc = syn_json_pack(&trigger, err, "{s:s}", "kind", kinds[i].kind);
+        rc = syn_json_pack(&trigger, err, "{s:s}", "type", kinds[i].type);
         if (rc == SYN_OK)
             rc = kinds[i].parse(word + len + (word[len] == ':'), trigger, err);
         if (rc == SYN_OK)
@@ -324,6 +332,8 @@ write_http(const json_t *trigger, struct syn_buf *out)
     syn_buf_adds(out, syn_json_str(trigger, "path", ""));
     write_list(json_object_get(cors, "origins"), ",cors=", ",cors=", out);
     write_list(json_object_get(cors, "headers"), ",cors-header=", ",cors-header=", out);
+    if (syn_json_bool(cors, "credentials", false))
+        syn_buf_adds(out, ",cors-credentials=true");
     if (json_is_integer(age))
         syn_buf_addf(out, ",cors-age=%llds", (long long)json_integer_value(age));
 }
@@ -351,18 +361,18 @@ write_schedule(const json_t *trigger, struct syn_buf *out)
 void
 syn_cli_trigger_write(const json_t *trigger, struct syn_buf *out)
 {
-    const char *kind = syn_json_str(trigger, "kind", "?");
+    const char *type = syn_json_str(trigger, "type", "?");
     int64_t batch = syn_json_i64(trigger, "batch", 0);
 
-    if (syn_str_eq(kind, "http")) {
+    if (syn_str_eq(type, "http")) {
         write_http(trigger, out);
-    } else if (syn_str_eq(kind, "schedule")) {
+    } else if (syn_str_eq(type, "schedule")) {
         write_schedule(trigger, out);
-    } else if (syn_str_eq(kind, "queue")) {
+    } else if (syn_str_eq(type, "queue")) {
         syn_buf_addf(out, "queue:%s", syn_json_str(trigger, "queue", ""));
         if (batch > 0)
             syn_buf_addf(out, ",batch=%lld", (long long)batch);
     } else {
-        syn_buf_addf(out, "%s:...", kind);
+        syn_buf_addf(out, "%s:...", type);
     }
 }

@@ -12,32 +12,36 @@ words_become_triggers(void **state)
     static const struct {
         const char *word, *want, *written; /* NULL: as the word */
     } rows[] = {
-        {"http:/api/{id}", "{\"kind\":\"http\",\"path\":\"/api/{id}\"}", NULL},
+        {"http:/api/{id}", "{\"path\":\"/api/{id}\",\"type\":\"http\"}", NULL},
         {"http:GET,post:/api",
-         "{\"kind\":\"http\",\"methods\":[\"GET\",\"POST\"],\"path\":\"/api\"}",
+         "{\"methods\":[\"GET\",\"POST\"],\"path\":\"/api\",\"type\":\"http\"}",
          "http:GET,POST:/api"},
         {"http:API.example.org/v1",
-         "{\"host\":\"api.example.org\",\"kind\":\"http\",\"path\":\"/v1\"}",
+         "{\"host\":\"api.example.org\",\"path\":\"/v1\",\"type\":\"http\"}",
          "http:api.example.org/v1"},
         {"http:GET:a.b/",
-         "{\"host\":\"a.b\",\"kind\":\"http\",\"methods\":[\"GET\"],\"path\":\"/\"}", NULL},
-        {"http:/a:b", "{\"kind\":\"http\",\"path\":\"/a:b\"}", NULL},
-        {"http:/x,cors=*", "{\"cors\":{\"origins\":[\"*\"]},\"kind\":\"http\",\"path\":\"/x\"}",
+         "{\"host\":\"a.b\",\"methods\":[\"GET\"],\"path\":\"/\",\"type\":\"http\"}", NULL},
+        {"http:/a:b", "{\"path\":\"/a:b\",\"type\":\"http\"}", NULL},
+        {"http:/x,cors=*", "{\"cors\":{\"origins\":[\"*\"]},\"path\":\"/x\",\"type\":\"http\"}",
          NULL},
         {"http:/x,cors=https://a.b,cors=https://c.d,cors-header=x-key,cors-age=10m",
-         "{\"cors\":{\"headers\":[\"x-key\"],\"max_age_s\":600,\"origins\":[\"https://a.b\","
-         "\"https://c.d\"]},\"kind\":\"http\",\"path\":\"/x\"}",
+         "{\"cors\":{\"headers\":[\"x-key\"],\"max_age_s\":600,\"origins\":[\"https://"
+         "a.b\",\"https://c.d\"]},\"path\":\"/x\",\"type\":\"http\"}",
          "http:/x,cors=https://a.b,cors=https://c.d,cors-header=x-key,cors-age=600s"},
-        {"schedule:0 8 * * mon-fri", "{\"cron\":\"0 8 * * mon-fri\",\"kind\":\"schedule\"}", NULL},
+        {"http:/x,cors=https://a.b,cors-credentials=true",
+         "{\"cors\":{\"credentials\":true,\"origins\":[\"https://a.b\"]},\"path\":\"/"
+         "x\",\"type\":\"http\"}",
+         NULL},
+        {"schedule:0 8 * * mon-fri", "{\"cron\":\"0 8 * * mon-fri\",\"type\":\"schedule\"}", NULL},
         {"schedule:0 8,12,18 * * *,zone=Europe/Berlin,missed=once",
-         "{\"cron\":\"0 8,12,18 * * *\",\"kind\":\"schedule\",\"missed\":\"once\","
-         "\"zone\":\"Europe/Berlin\"}",
+         "{\"cron\":\"0 8,12,18 * * "
+         "*\",\"missed\":\"once\",\"type\":\"schedule\",\"zone\":\"Europe/Berlin\"}",
          NULL},
         {"schedule:@daily,payload={\"a\": [1, 2], \"zone=\": 3}",
-         "{\"cron\":\"@daily\",\"kind\":\"schedule\",\"payload\":{\"a\":[1,2],\"zone=\":3}}",
+         "{\"cron\":\"@daily\",\"payload\":{\"a\":[1,2],\"zone=\":3},\"type\":\"schedule\"}",
          "schedule:@daily,payload={\"a\":[1,2],\"zone=\":3}"},
-        {"queue:orders", "{\"kind\":\"queue\",\"queue\":\"orders\"}", NULL},
-        {"queue:orders,batch=10", "{\"batch\":10,\"kind\":\"queue\",\"queue\":\"orders\"}", NULL},
+        {"queue:orders", "{\"queue\":\"orders\",\"type\":\"queue\"}", NULL},
+        {"queue:orders,batch=10", "{\"batch\":10,\"queue\":\"orders\",\"type\":\"queue\"}", NULL},
     };
 
     (void)state;
@@ -74,6 +78,7 @@ wrong_words_are_explained(void **state)
         {"http:/x,cors", "\"cors\" is not OPTION=VALUE"},
         {"http:/x,cors=", "is not OPTION=VALUE"},
         {"http:/x,tls=1", "http has no option \"tls\": cors="},
+        {"http:/x,cors=*,cors-credentials=1", "\"1\" is not true"},
         {"http:/x,cors-age=10m", "cors=ORIGIN is missing"},
         {"http:/x,cors=*,cors-age=5ms", "cors-age: \"5ms\": whole seconds"},
         {"schedule:", "schedule: expected"},
@@ -122,7 +127,7 @@ what_is_not_known_is_named(void **state)
     struct syn_err err;
 
     (void)state;
-    assert_done(syn_json_pack(&trigger, &err, "{s:s, s:s}", "kind", "storage", "name", "x"), &err);
+    assert_done(syn_json_pack(&trigger, &err, "{s:s, s:s}", "type", "storage", "name", "x"), &err);
     syn_cli_trigger_write(trigger, &word);
     assert_string_equal(syn_buf_text(&word), "storage:...");
 }

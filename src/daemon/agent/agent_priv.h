@@ -81,6 +81,19 @@ struct agt_gpu_hold {
     unsigned eighths;
 };
 
+#define AGT_LANGUAGES_MAX 16
+
+/** Programs that were asked for their version. Of the thread that tells of the machine. */
+struct agt_languages {
+    struct agt_language {
+        char real[AGT_PATH_MAX];
+        uint64_t ino;
+        int64_t size, mtime;
+        char version[33]; /* "": it did not say */
+    } rows[AGT_LANGUAGES_MAX];
+    size_t count;
+};
+
 struct syn_agent {
     struct agt_pace pace;
     const struct syn_world *world;
@@ -120,6 +133,7 @@ struct syn_agent {
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* a driver, or the one that was given, */
     struct syn_runtime_info infos[AGT_RUNTIMES]; /* and a class of sandboxes by it */
     bool works[AGT_RUNTIMES];
+    struct agt_languages languages;
     struct syn_gpu_list gpus;        /* those that can be given */
     enum agt_sharing sharing;        /* how several instances may have one */
     char mps_pipes[256];             /* of NVIDIA's MPS daemon */
@@ -241,6 +255,10 @@ SYN_MUST int agt_line_report(struct syn_agent *agent, json_t *report, struct syn
 /** What the machine's own Python has of the frameworks we know, below `root`: {"pytorch": "1.13"}.
  *  A version that is not told is "". */
 SYN_MUST int agt_frameworks(const char *root, json_t **ret, struct syn_err *err);
+/** Interpreters that instances on the node's own files can have, below `root`: [{name, version,
+ * path, state: ready or too-old}]. Those in `known` are not run again. Blocks: while one is run. */
+SYN_MUST int agt_languages(struct agt_languages *known, const char *root, json_t **ret,
+                           struct syn_err *err);
 /** Which boot of the machine this is; "" when it does not tell. */
 void agt_boot_id(char *out, size_t cap);
 /** The body of join and heartbeat: capacity, sandboxes, versions. */
