@@ -35,15 +35,18 @@ struct srv_controller;
 struct srv_loads;
 struct srv_meshes;
 struct srv_follow;   /* log followers; logs.c */
-struct srv_progress; /* progress readers; logs.c */
+struct srv_progress; /* progress readers; progress.c */
 struct srv_streams;  /* open streams; stream.c */
 struct srv_sweeper;  /* what nobody fetched in time; sweep.c */
 struct srv_market;   /* the spot market; market.c */
 struct srv_gateway;  /* what publishes services; published.c */
 struct srv_acme;     /* what gets certificates for them; acme.c */
 struct syn_acme_history;
-struct srv_pulls;    /* images on their way; pulls.c */
-struct srv_sessions; /* people within instances; sessions.c */
+struct srv_pulls;     /* images on their way; pulls.c */
+struct srv_sessions;  /* people within instances; sessions.c */
+struct srv_functions; /* the gateway of functions; function_gateway.c */
+struct srv_calling;   /* calls of functions that the server makes; function_calls.c */
+struct srv_events;    /* what asks for such calls; function_events.c */
 
 /** A network of IPv4, its bits as a number. */
 struct srv_network {
@@ -80,7 +83,10 @@ struct syn_server {
     struct srv_acme *acme;       /* NULL: there is no directory */
     struct srv_pulls *pulls;
     struct srv_sessions *sessions; /* the loop's */
-    struct srv_network services;   /* that their virtual addresses are of */
+    struct srv_functions *functions;
+    struct srv_calling *calling;
+    struct srv_events *events;
+    struct srv_network services; /* that their virtual addresses are of */
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];
@@ -444,7 +450,13 @@ SYN_MUST int srv_work_change(struct syn_server *server, const struct srv_work *w
 /** The end of a change: it was written at `revision`. */
 SYN_MUST int srv_work_reply_changed(struct syn_server *server, struct syn_http_req *req, int status,
                                     json_t *doc, int64_t revision, struct syn_err *err);
-/** Delete the one that `{id}` names with all that is its own. CONFLICT, PRECONDITION. */
+/** Delete it, as it was read at `revision`, with all that is its own, within `txn`; of much, some
+ *  goes ahead. Bills, transactions, usage and instances stay: they are the proof of what was paid.
+ *  CONFLICT. */
+SYN_MUST int srv_work_delete(struct syn_server *server, struct srv_txn *txn,
+                             const struct srv_work *work, const json_t *doc, int64_t revision,
+                             struct syn_err *err);
+/** Delete the one that `{id}` names. CONFLICT, PRECONDITION. */
 SYN_MUST int srv_work_forget(struct syn_server *server, const struct srv_work *work,
                              struct syn_http_req *req, struct syn_err *err);
 
@@ -490,9 +502,10 @@ SYN_MUST int srv_mounts_resolve(struct syn_server *server, const struct srv_moun
  *  Owner: *ret is the caller's. */
 SYN_MUST int srv_volumes_named(struct syn_server *server, const char *account, const json_t *spec,
                                const json_t *versions, json_t **ret, struct syn_err *err);
-/** Write where those are that have a node from now on, {NAME: node}, as they were read. */
-SYN_MUST int srv_volumes_bind(struct srv_txn *txn, const char *account, const json_t *volumes,
-                              json_t *bound, struct syn_err *err);
+/** Write where those are that have a node from now on, {NAME: node}, as they were read. They are
+ *  charged from now on. */
+SYN_MUST int srv_volumes_bind(struct syn_server *server, struct srv_txn *txn, const char *account,
+                              const json_t *volumes, json_t *bound, struct syn_err *err);
 
 /* --- secrets (secrets.c) ------------------------------------------------------------------------
  */
@@ -504,7 +517,10 @@ SYN_MUST int srv_seal(struct syn_server *server, const char *label, const char *
 /** The text again, as JSON, which is the caller's. CORRUPT. */
 SYN_MUST int srv_unseal(struct syn_server *server, const char *label, const char *text,
                         json_t **ret, struct syn_err *err);
-/** Are all that a service's spec names there? NOTFOUND. */
+/** The text of one of the account's secrets, as JSON, which is the caller's. NOTFOUND, CORRUPT. */
+SYN_MUST int srv_secret_read(struct syn_server *server, const char *account, const char *name,
+                             json_t **ret, struct syn_err *err);
+/** Are all that a spec names there? NOTFOUND. */
 SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account, const json_t *spec,
                                struct syn_err *err);
 
@@ -723,6 +739,9 @@ bool srv_content_name_ok(const char *name);
 SYN_MUST int srv_name_put(struct syn_server *server, struct srv_txn *txn, const char *account,
                           const char *name, const struct syn_cid *cid, json_t **ret_doc,
                           struct syn_err *err);
+/** Append a line to the log that is called so; it is not on disk yet. */
+SYN_MUST int srv_log_line(struct syn_server *server, const char *log, int64_t at_ms,
+                          const char *line, struct syn_err *err);
 /** The last `count` lines that the newest of these instances wrote, as a list of texts. */
 SYN_MUST int srv_log_tail(struct syn_server *server, const json_t *instances, size_t count,
                           json_t **ret_lines, struct syn_err *err);
@@ -757,8 +776,8 @@ struct srv_stream_plan {
     const char *delete_event; /* "delete" */
     bool snapshot;            /* first `snapshot`, everything that is there, `synced` */
     bool lasting;             /* the documents never go: what is not there is not told */
-    /* The key of the document that a change of `key` is told as, into out[SRV_KEY_MAX]; NULL: it
-     * is the document itself. */
+    /* The key of the document that a change of `key` is told as, into out[SRV_KEY_MAX], "" for
+     * none; NULL: it is the document itself. */
     void (*subject)(const char *key, char *out);
     /* Put into the document what is not stored in it; NULL: nothing. On the loop: be quick. */
     int (*complete)(struct syn_server *server, json_t *doc, struct syn_err *err);
@@ -790,6 +809,13 @@ void srv_follow_poke(struct syn_server *server);
 
 SYN_MUST int srv_progress_new(struct srv_progress **ret, struct syn_err *err);
 struct srv_progress *srv_progress_free(struct srv_progress *progress);
+/** Read what is new in the instance's file `fd`; the newest state becomes that of the job. */
+SYN_MUST int srv_progress_read(struct syn_server *server, int fd, const char *instance,
+                               const char *job, struct syn_err *err);
+int srv_training_metrics(struct syn_http_req *req, void *ctx, struct syn_err *err);
+/** A file of what `instance` wrote, into out[SRV_PATH_MAX]; returns out. */
+const char *srv_log_path(const struct syn_server *server, const char *instance, const char *file,
+                         char *out);
 
 /* --- sessions (sessions.c)
  * ---------------------------------------------------------------------------- */
@@ -805,7 +831,8 @@ struct srv_sessions *srv_sessions_free(struct srv_sessions *sessions);
  * ---------------------------------------------------------------------------- */
 
 /** Sweep once now and then every hour, on the pool: uploads that were given up, expired tokens and
- * idempotency records, orders that ended a month ago, folders of uploads that no document names. */
+ * idempotency records, orders that ended a month ago, folders of uploads that no document names,
+ * the money of volumes. */
 SYN_MUST int srv_sweeper_new(struct syn_server *server, struct srv_sweeper **ret,
                              struct syn_err *err);
 struct srv_sweeper *srv_sweeper_free(struct srv_sweeper *sweeper);
@@ -844,65 +871,6 @@ struct syn_keep;
 SYN_MUST int srv_market_keeps(struct syn_server *server, struct syn_keep **ret, size_t *ret_count,
                               struct syn_err *err);
 
-/* Units that jobs use (market_use.c). */
-#define SRV_SELLERS_MAX 64
-struct srv_units {
-    int64_t have;    /* free units of the account, those that the job uses included */
-    int64_t unit_ms; /* how long one lasts */
-    char good[192];
-    int64_t until_ms;                     /* of what the job uses; 0: nothing */
-    int64_t attempt;                      /* of the job, for which it was begun */
-    const char *sellers[SRV_SELLERS_MAX]; /* who owe units of the class; into `names` */
-    size_t sellers_count;
-    char names[SRV_SELLERS_MAX + 1][SYN_ID_MAX]; /* the last: the seller of what is used */
-};
-/** Returns 0; INVALID: no class; UNAVAILABLE. */
-SYN_MUST int srv_units_look(struct syn_server *server, const char *account, const char *class,
-                            const char *job, struct srv_units *ret, struct syn_err *err);
-struct syn_training_units;
-/** The same for the step, the plan and the explanation of a job; all zero when its spec takes none.
- *  What it points to is in `units`. */
-SYN_MUST int srv_units_view(struct syn_server *server, const char *account, const json_t *spec,
-                            const char *job, struct srv_units *units,
-                            struct syn_training_units *ret, struct syn_err *err);
-struct srv_units_begin {
-    const char *job, *account, *provider, *class;
-    int64_t units, run, attempt;
-};
-/** Begin units for a job; no-op when these were begun for it. Returns 0; FUNDS, CONFLICT: there are
- *  fewer; UNAVAILABLE, NOMEM. */
-SYN_MUST int srv_units_begin(struct syn_server *server, const struct srv_units_begin *wanted,
-                             struct syn_err *err);
-/** Begin as many more when these are over. Returns as srv_units_begin(). */
-SYN_MUST int srv_units_extend(struct syn_server *server, const char *job, struct syn_err *err);
-/** What units the run used, and what was paid for them, into the spec of its bill. */
-SYN_MUST int srv_units_bill(struct syn_server *server, const char *job, int64_t run, json_t *spec,
-                            struct syn_err *err);
-enum srv_units_end { SRV_UNITS_OVER, SRV_UNITS_UNUSED, SRV_UNITS_LOST };
-/** The job uses them no more; no-op when it uses none. */
-SYN_MUST int srv_units_end(struct syn_server *server, const char *job, enum srv_units_end how,
-                           struct syn_err *err);
-
-struct syn_cluster;
-/** Tell a cluster what providers keep. Returns 0, also when the market is closed; NOMEM. */
-SYN_MUST int srv_keeps_tell(struct syn_server *server, struct syn_cluster *cluster,
-                            bool *ret_changed, struct syn_err *err);
-/* The same in the steps of the controller (job_units.c). */
-struct syn_training_effects;
-/** What the market has to say of a job that takes reserved units; more are begun when those that it
- *  uses are nearly over. As srv_units_view(). */
-SYN_MUST int srv_job_units_look(struct syn_server *server, const json_t *job,
-                                struct srv_units *units, struct syn_training_units *ret,
-                                struct syn_err *err);
-/** Begin the units that the instances which are about to be written take. Returns 0;
- *  SYN_STORE_CONFLICT: somebody was faster. */
-SYN_MUST int srv_job_units_begin(struct syn_server *server, const json_t *job,
-                                 const struct syn_training_effects *effects, struct syn_err *err);
-/** End them when the attempt that used them is over, or never began. */
-SYN_MUST int srv_job_units_end(struct syn_server *server, const json_t *job,
-                               const json_t *instances, const struct syn_training_effects *effects,
-                               const struct srv_units *units, struct syn_err *err);
-
 /* --- controller (controller.c) ------------------------------------------------------------------
  */
 
@@ -933,7 +901,8 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
     srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
-    srv_queue_routes, srv_volume_routes;
+    srv_queue_routes, srv_volume_routes, srv_function_routes, srv_function_gateway_routes,
+    srv_invoke_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

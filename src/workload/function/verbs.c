@@ -37,10 +37,10 @@ version_make(const json_t *function, int64_t number, const struct syn_function_n
 
     if (!syn_str_eq(runtime, "wasm"))
         syn_function_service_id(function, number, service);
-    rc = syn_json_pack(&version, err, "{s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "version",
+    rc = syn_json_pack(&version, err, "{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "version",
                        (json_int_t)number, "code_cid", made->code_cid, "layer_cid", made->layer_cid,
                        "image_cid", made->image_cid, "service", service, "state", "preparing",
-                       "message", "");
+                       "message", "", "revision", 0);
     if (rc == SYN_OK)
         rc = syn_json_set_take(version, "spec", json_deep_copy(syn_document_spec(function)), err);
     if (rc == SYN_OK)
