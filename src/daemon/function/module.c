@@ -82,10 +82,7 @@ fetch(const struct job *job, struct syn_buf *code, struct syn_err *err)
         return rc;
     syn_buf_adds(&url, "/v1/content/");
     syn_client_escape(&url, job->code);
-    if (job->path[0] != '\0') {
-        syn_buf_adds(&url, "?path=");
-        syn_client_escape(&url, job->path);
-    }
+    syn_buf_adds(&url, "/data");
     rc = syn_buf_ok(&url, err);
     if (rc == SYN_OK)
         rc = syn_client_read(client, syn_buf_text(&url), take_bytes, code, err);
