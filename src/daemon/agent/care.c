@@ -55,7 +55,8 @@ struct agt_care {
     bool told_ready;
     int64_t told_ms; /* or when it began */
     char told_message[CARE_MESSAGE_MAX];
-    bool lost; /* it is being ended for its health */
+    bool settled; /* it was ready once, and is held to its processor since */
+    bool lost;    /* it is being ended for its health */
     char message[CARE_MESSAGE_MAX];
 };
 
@@ -261,6 +262,17 @@ is_known(const struct agt_care *care, bool ready)
            (care->told && syn_str_eq(care->message, care->told_message));
 }
 
+/* What it did until now was to start. What cannot be said is said at the next turn. */
+static void
+settle(struct agt_care *care)
+{
+    const struct agt_instance *instance = care->instance;
+
+    care->settled =
+        instance->runtime.ops->settle == NULL ||
+        instance->runtime.ops->settle(instance->runtime.self, instance->handle, NULL) == SYN_OK;
+}
+
 /* The server gives it requests, or no longer. Trouble is logged, and tried again. */
 static void
 tell(struct agt_care *care)
@@ -272,6 +284,8 @@ tell(struct agt_care *care)
     if (care->lost)
         return;
     set_present_message(care);
+    if (ready && !care->settled)
+        settle(care);
     if (is_known(care, ready))
         return;
     rc = agt_report_health(care->instance, care->address, care->port, ready, care->message, &err);

@@ -462,6 +462,7 @@ agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish 
     wish->spec.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0);
     wish->spec.memory_bytes = syn_json_i64(resources, "memory_bytes", 0);
     wish->spec.pids_max = syn_json_i64(resources, "pids", 0);
+    wish->spec.eager_ms = syn_json_i64(spec, "eager_ms", 0);
     wish->spec.wall_ms = syn_json_i64(spec, "time_limit_ms", 0);
     wish->spec.grace_ms = syn_json_i64(spec, "stop_grace_ms", 0);
     wish_network(instance, wish, doc);

@@ -215,6 +215,7 @@ check_numbers(const struct syn_instance_spec *spec, struct syn_err *err)
         {"memory_bytes", spec->memory_bytes, (int64_t)4 << 20, (int64_t)1 << 50},
         {"pids_max", spec->pids_max, 1, 4194304},
         {"wall_ms", spec->wall_ms, 1, (int64_t)1 << 50},
+        {"eager_ms", spec->eager_ms, 1, (int64_t)1 << 50},
         {"grace_ms", spec->grace_ms, 1, (int64_t)1 << 40},
         {"log_bytes_max", spec->log_bytes_max, 4096, (int64_t)1 << 44},
         {"stop_signal", spec->stop_signal, 1, 64},

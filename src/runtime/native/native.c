@@ -41,6 +41,7 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
         .wall_ms = spec->wall_ms,
         .grace_ms = spec->grace_ms > 0 ? spec->grace_ms : GRACE_DEFAULT,
         .stop_signal = spec->stop_signal,
+        .eager_ms = spec->eager_ms,
         .log_bytes_max = spec->log_bytes_max > 0 ? spec->log_bytes_max : LOG_DEFAULT,
     };
     uint32_t hash = 2166136261u;
@@ -324,6 +325,13 @@ native_signal(void *self, struct syn_instance *instance, int signo, struct syn_e
 }
 
 static int
+native_settle(void *self, struct syn_instance *instance, struct syn_err *err)
+{
+    (void)self;
+    return syn_instance_request(instance, "settle", err);
+}
+
+static int
 native_stop(void *self, struct syn_instance *instance, int64_t grace_ms, struct syn_err *err)
 {
     struct syn_instance_status status;
@@ -450,6 +458,7 @@ static const struct syn_runtime_ops native_ops = {
     .start = native_start,
     .warm = native_warm,
     .signal = native_signal,
+    .settle = native_settle,
     .stop = native_stop,
     .poll = native_poll,
     .exit_fd = native_exit_fd,

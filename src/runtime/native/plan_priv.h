@@ -43,6 +43,7 @@ struct syn_plan {
     int64_t cpu_millicores, memory_bytes, pids_max;
     int64_t scratch_bytes, wall_ms, grace_ms, log_bytes_max;
     int64_t stop_signal;               /* 0: SIGTERM */
+    int64_t eager_ms;                  /* a core at least for so long; 0: not once it runs */
     int64_t id_base;                   /* runc: first host id of its user namespace */
     char group[SYN_INSTANCE_PATH_MAX]; /* folder of the group's network, "" for none */
     char address[64];
