@@ -3,6 +3,7 @@
  *   synor up | server | agent   daemon/daemon.c      the platform's processes
  *   synor shim DIR              runtime/native/      the supervisor of one instance
  *   synor pod DIR               runtime/container/   the same of one that is a pod
+ *   synor function-gateway ...  daemon/function/     the gateway of functions
  *   everything else             cli/                 a client of the API
  *
  * This file only joins them: the client sees no layer above base, so the daemon's entry points are
@@ -11,6 +12,7 @@
 
 #include <synor/cli/cli.h>
 #include <synor/daemon/daemon.h>
+#include <synor/daemon/function_gateway.h>
 #include <synor/runtime/container.h>
 #include <synor/runtime/shim.h>
 
@@ -109,5 +111,7 @@ main(int argc, char **argv)
         return syn_shim_main(argc, argv);
     if (argc == 3 && strcmp(argv[1], "pod") == 0)
         return syn_pod_main(argc, argv);
+    if (argc >= 2 && strcmp(argv[1], "function-gateway") == 0)
+        return syn_function_gateway_main(argc, argv);
     return syn_cli_main(argc, argv, &host);
 }

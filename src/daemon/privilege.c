@@ -55,6 +55,8 @@ keeps(enum syn_privilege_role role, unsigned cap)
     const unsigned char *list = node ? node_keeps : server_keeps;
     size_t count = node ? sizeof(node_keeps) : sizeof(server_keeps);
 
+    if (role == SYN_PRIVILEGE_NOTHING)
+        return false;
     /* What holds a pod open gets it from containerd, which fails where it cannot be given. */
     if (cap == CAP_AUDIT_WRITE && role == SYN_PRIVILEGE_PODS)
         return true;

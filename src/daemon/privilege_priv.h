@@ -6,9 +6,10 @@
 #include <synor/base/err.h>
 
 enum syn_privilege_role {
-    SYN_PRIVILEGE_SERVER, /* a control plane alone */
-    SYN_PRIVILEGE_NODE,   /* what makes sandboxes */
-    SYN_PRIVILEGE_PODS,   /* the same with a containerd of its own */
+    SYN_PRIVILEGE_SERVER,  /* a control plane alone */
+    SYN_PRIVILEGE_NODE,    /* what makes sandboxes */
+    SYN_PRIVILEGE_NOTHING, /* what runs others' code itself: no capability */
+    SYN_PRIVILEGE_PODS,    /* the same with a containerd of its own */
 };
 
 /**

@@ -81,8 +81,8 @@ in_fill(struct http_conn *conn)
 /* --- replying -----------------------------------------------------------------------------------
  */
 
-static bool
-reply_begin(struct http_conn *conn)
+bool
+http_reply_begin(struct http_conn *conn)
 {
     struct syn_http_req *req = &conn->req;
     struct syn_err err;
@@ -107,7 +107,7 @@ static bool
 refuse(struct http_conn *conn, int rc, const struct syn_err *err, int status)
 {
     http_reply_error(&conn->req, rc, err, status);
-    return reply_begin(conn);
+    return http_reply_begin(conn);
 }
 
 /* A handler (or begin, or sink) has come to an end. */
@@ -122,7 +122,7 @@ handler_ended(struct http_conn *conn, int rc, const struct syn_err *err)
         return refuse(conn, rc, err, 0);
     if (conn->req.reply.status == 0)
         syn_http_reply(&conn->req, 204);
-    return reply_begin(conn);
+    return http_reply_begin(conn);
 }
 
 void
@@ -132,6 +132,7 @@ syn_http_finish(struct syn_http_req *req, int rc, const struct syn_err *err)
 
     assert(conn->later && rc != SYN_HTTP_LATER);
     conn->later = false;
+    req->on_gone = NULL;
     if (conn->state == HTTP_CLOSED) {
         http_conn_release(conn);
         return;
@@ -142,147 +143,6 @@ syn_http_finish(struct syn_http_req *req, int rc, const struct syn_err *err)
 
 /* --- workers ------------------------------------------------------------------------------------
  */
-
-static int
-sink_file(struct syn_http_req *req, const char *data, size_t len, struct syn_err *err)
-{
-    struct syn_http_upload *upload = &req->upload;
-
-    while (len > 0) {
-        ssize_t n = pwrite(upload->fd, data, len, upload->offset + req->received);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return SYN_FAIL_SYS(err, errno, "writing an upload");
-        req->received += n;
-        data += n;
-        len -= (size_t)n;
-    }
-    return SYN_OK;
-}
-
-static int
-run_sink(struct syn_http_req *req, struct syn_err *err)
-{
-    int rc;
-
-    if (req->body.len == 0)
-        return SYN_OK;
-    if (req->upload.fd >= 0) {
-        rc = sink_file(req, req->body.data, req->body.len, err);
-    } else {
-        rc = req->upload.sink(req->upload.arg, req->body.data, req->body.len, err);
-        if (rc == SYN_OK)
-            req->received += (int64_t)req->body.len;
-    }
-    syn_buf_clear(&req->body);
-    return rc;
-}
-
-static int
-run_handler(struct syn_http_req *req, struct syn_err *err)
-{
-    const struct http_route_entry *entry = req->match.entry;
-    int rc = SYN_OK;
-
-    if (req->upload_open)
-        rc = run_sink(req, err);
-    else
-        rc = http_req_check(req, err);
-    if (rc == SYN_OK)
-        rc = entry->route->handler(req, entry->ctx, err);
-    /* Here and not with the request: closing a file may block. */
-    if (req->upload_open && rc != SYN_HTTP_LATER && req->upload.drop != NULL)
-        req->upload.drop(req->upload.arg, req->received);
-    req->upload_open = req->upload_open && rc == SYN_HTTP_LATER;
-    return rc;
-}
-
-static int
-run_begin(struct syn_http_req *req, struct syn_err *err)
-{
-    const struct http_route_entry *entry = req->match.entry;
-    int rc = http_req_check(req, err);
-
-    req->upload = (struct syn_http_upload){.fd = -1};
-    if (rc == SYN_OK)
-        rc = entry->route->begin(req, entry->ctx, &req->upload, err);
-    if (rc == SYN_OK) {
-        assert(req->upload.fd >= 0 || req->upload.sink != NULL);
-        req->upload_open = true;
-        if (req->upload.bytes_max > 0)
-            req->body_max = req->upload.bytes_max;
-    }
-    return rc;
-}
-
-/* Produce the next block of a pulled body into conn->out, framed as the head announced. */
-static int
-run_pull(struct http_conn *conn, struct syn_err *err)
-{
-    struct http_reply *reply = &conn->req.reply;
-    bool chunked = reply->len < 0 && !conn->req.head.minor_zero;
-    const size_t frame = 10; /* "0003fff0\r\n" */
-    size_t cap = HTTP_BLOCK_BYTES;
-    size_t got = 0;
-    char *room;
-    int rc;
-
-    if (reply->len >= 0)
-        cap = (size_t)SYN_MIN((int64_t)cap, conn->source_left);
-    syn_buf_clear(&conn->out);
-    conn->out_sent = 0;
-    room = syn_buf_reserve(&conn->out, frame + cap + 2);
-    if (room == NULL)
-        return syn_buf_ok(&conn->out, err);
-    rc = reply->pull(reply->pull_arg, room + frame, cap, &got, err);
-    if (rc < 0)
-        return rc;
-    assert(got <= cap);
-    if (reply->len >= 0) {
-        if (got == 0 && conn->source_left > 0)
-            return SYN_FAIL(err, SYN_E_CORRUPT, "a body ended too early");
-        conn->source_left -= (int64_t)got;
-        conn->last_block = conn->source_left == 0;
-    } else {
-        conn->last_block = got == 0;
-    }
-    if (!chunked) {
-        conn->out.len = frame + got;
-        conn->out_sent = frame;
-    } else if (got == 0) {
-        syn_buf_adds(&conn->out, "0\r\n\r\n");
-    } else {
-        for (unsigned i = 0; i < 8; i++)
-            room[i] = "0123456789abcdef"[got >> (28 - 4 * i) & 15];
-        room[8] = room[frame + got] = '\r';
-        room[9] = room[frame + got + 1] = '\n';
-        conn->out.len = frame + got + 2;
-    }
-    return syn_buf_ok(&conn->out, err);
-}
-
-void
-http_conn_run_job(struct http_conn *conn)
-{
-    switch (conn->job) {
-    case HTTP_JOB_BEGIN:
-        conn->job_rc = run_begin(&conn->req, &conn->job_err);
-        break;
-    case HTTP_JOB_SINK:
-        conn->job_rc = run_sink(&conn->req, &conn->job_err);
-        break;
-    case HTTP_JOB_HANDLER:
-        conn->job_rc = run_handler(&conn->req, &conn->job_err);
-        break;
-    case HTTP_JOB_PULL:
-        conn->job_rc = run_pull(conn, &conn->job_err);
-        break;
-    case HTTP_JOB_NONE:
-        assert(!"a job without work");
-    }
-}
 
 /* Hand the request to a worker; true when that failed and an error is to be sent. */
 static bool
@@ -355,7 +215,7 @@ dispatch(struct http_conn *conn)
     if (req->match.entry->route->kind != SYN_HTTP_LOOP)
         return work(conn, HTTP_JOB_HANDLER);
     err.msg[0] = '\0';
-    rc = run_handler(req, &err);
+    rc = http_run_handler(req, &err);
     if (rc == SYN_HTTP_LATER) {
         http_clock_set(conn, HTTP_CLOCK_NONE);
         conn->later = true;
@@ -444,6 +304,8 @@ prepare(struct http_conn *conn, int *ret_status, struct syn_err *err)
     size_t path_len = query == NULL ? req->head.target_len : (size_t)(query - req->head.target);
     int rc;
 
+    if (conn->server->all.route != NULL)
+        return http_pass_head(conn, err);
     if (query != NULL)
         *query++ = '\0';
     rc = http_path_split(req->head.target, path_len, req->segments, &req->segment_count, err);
@@ -746,12 +608,14 @@ step_source(struct http_conn *conn)
     struct syn_err err;
     ptrdiff_t n;
 
+    if (reply->source == HTTP_SOURCE_PUSH)
+        return conn->push.ended ? reply_done(conn) : http_pass_drained(conn);
     if (reply->source == HTTP_SOURCE_PULL) {
         if (conn->last_block)
             return reply_done(conn);
         if (conn->req.match.entry->route->kind != SYN_HTTP_LOOP)
             return work(conn, HTTP_JOB_PULL);
-        if (run_pull(conn, &err) < 0) {
+        if (http_run_pull(conn, &err) < 0) {
             http_conn_close(conn);
             return false;
         }
@@ -879,6 +743,10 @@ conn_fired(void *arg, int fd, uint32_t events)
 
     (void)fd;
     conn->readable = true;
+    if (http_pass_waits(conn)) {
+        http_pass_hear(conn, events);
+        return;
+    }
     if (conn->state != HTTP_WORK) {
         http_conn_advance(conn);
         return;
@@ -940,7 +808,9 @@ http_conn_close(struct http_conn *conn)
         http_sse_ended(conn);
     if (conn->tunnel != NULL)
         http_tunnel_ended(conn);
-    if (conn->job == HTTP_JOB_NONE && !conn->later)
+    if (conn->later)
+        http_pass_gone(conn); /* released by whoever has it, perhaps just now */
+    else if (conn->job == HTTP_JOB_NONE)
         http_conn_release(conn);
 }
 

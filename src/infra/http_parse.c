@@ -133,8 +133,7 @@ list_has(const char *list, const char *word)
 
 /* The headers that steer the connection itself. */
 static int
-interpret_field(struct http_head *head, const struct http_pair *pair, bool *seen_host,
-                struct syn_err *err)
+interpret_field(struct http_head *head, const struct http_pair *pair, struct syn_err *err)
 {
     uint64_t length = 0;
 
@@ -155,7 +154,16 @@ interpret_field(struct http_head *head, const struct http_pair *pair, bool *seen
             head->keep_alive = false;
         else if (head->minor_zero && list_has(pair->value, "keep-alive"))
             head->keep_alive = true;
-    } else if (strcmp(pair->name, "expect") == 0) {
+    }
+    return SYN_OK;
+}
+
+/* Those that only a request has. */
+static int
+interpret_asked(struct http_head *head, const struct http_pair *pair, bool *seen_host,
+                struct syn_err *err)
+{
+    if (strcmp(pair->name, "expect") == 0) {
         if (strcasecmp(pair->value, "100-continue") != 0)
             return SYN_FAIL(err, SYN_E_INVALID, "only Expect: 100-continue is known");
         head->expects_continue = !head->minor_zero;
@@ -171,9 +179,9 @@ interpret_field(struct http_head *head, const struct http_pair *pair, bool *seen
 }
 
 static int
-parse_fields(char *at, char *end, struct http_head *head, struct syn_err *err)
+parse_fields(char *at, char *end, struct http_head *head, bool asked, struct syn_err *err)
 {
-    bool seen_host = false;
+    bool seen_host = !asked;
     int rc;
 
     while (at < end) {
@@ -188,7 +196,9 @@ parse_fields(char *at, char *end, struct http_head *head, struct syn_err *err)
             return SYN_FAIL(err, SYN_E_LIMIT, "more than %d headers", SYN_HTTP_HEADERS_MAX);
         rc = parse_field(at, (size_t)(eol - 1 - at), pair, err);
         if (rc == SYN_OK)
-            rc = interpret_field(head, pair, &seen_host, err);
+            rc = interpret_field(head, pair, err);
+        if (rc == SYN_OK && asked)
+            rc = interpret_asked(head, pair, &seen_host, err);
         if (rc < 0)
             return rc;
         head->header_count++;
@@ -201,6 +211,15 @@ parse_fields(char *at, char *end, struct http_head *head, struct syn_err *err)
     return SYN_OK;
 }
 
+static void
+head_init(struct http_head *head)
+{
+    head->header_count = 0;
+    head->content_length = -1;
+    head->chunked = false;
+    head->expects_continue = false;
+}
+
 int
 http_head_parse(char *data, size_t len, struct http_head *ret_head, struct syn_err *err)
 {
@@ -208,10 +227,7 @@ http_head_parse(char *data, size_t len, struct http_head *ret_head, struct syn_e
     int rc;
 
     assert(len >= 4);
-    ret_head->header_count = 0;
-    ret_head->content_length = -1;
-    ret_head->chunked = false;
-    ret_head->expects_continue = false;
+    head_init(ret_head);
     if (memchr(data, '\0', len) != NULL)
         return SYN_FAIL(err, SYN_E_INVALID, "zero byte in the request head");
     if (eol == NULL || eol == data || eol[-1] != '\r')
@@ -220,7 +236,38 @@ http_head_parse(char *data, size_t len, struct http_head *ret_head, struct syn_e
     if (rc < 0)
         return rc;
     ret_head->keep_alive = !ret_head->minor_zero;
-    return parse_fields(eol + 1, data + len, ret_head, err);
+    return parse_fields(eol + 1, data + len, ret_head, true, err);
+}
+
+int
+http_answer_parse(char *data, size_t len, struct http_head *ret_head, int *ret_status,
+                  struct syn_err *err)
+{
+    const char *eol = memchr(data, '\n', len);
+    size_t line = eol == NULL ? 0 : (size_t)(eol - data);
+
+    head_init(ret_head);
+    ret_head->method = ret_head->target = NULL;
+    ret_head->target_len = 0;
+    if (memchr(data, '\0', len) != NULL)
+        return SYN_FAIL(err, SYN_E_INVALID, "zero byte in the answer's head");
+    /* "HTTP/1.1 200 OK": the blank before an empty reason is left out by some. */
+    if (line < 13 || data[line - 1] != '\r' || memcmp(data, "HTTP/", 5) != 0 || data[8] != ' ' ||
+        (data[12] != ' ' && data[12] != '\r'))
+        return SYN_FAIL(err, SYN_E_INVALID, "malformed status line");
+    if (memcmp(data, "HTTP/1.", 7) != 0 || (data[7] != '0' && data[7] != '1'))
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "an answer of another version than HTTP/1.1");
+    *ret_status = 0;
+    for (int i = 9; i < 12; i++) {
+        if (data[i] < '0' || data[i] > '9')
+            return SYN_FAIL(err, SYN_E_INVALID, "malformed status");
+        *ret_status = *ret_status * 10 + (data[i] - '0');
+    }
+    if (*ret_status < 100)
+        return SYN_FAIL(err, SYN_E_INVALID, "status %d", *ret_status);
+    ret_head->minor_zero = data[7] == '0';
+    ret_head->keep_alive = !ret_head->minor_zero;
+    return parse_fields(data + line + 1, data + len, ret_head, false, err);
 }
 
 ptrdiff_t

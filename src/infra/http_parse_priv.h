@@ -41,6 +41,10 @@ size_t http_head_end(const char *data, size_t len, size_t *scanned);
 SYN_MUST int http_head_parse(char *data, size_t len, struct http_head *ret_head,
                              struct syn_err *err);
 
+/** The same of an answer, whose first line has a status; method and target are not set. */
+SYN_MUST int http_answer_parse(char *data, size_t len, struct http_head *ret_head, int *ret_status,
+                               struct syn_err *err);
+
 /** A value by lower-case name, or NULL. */
 const char *http_head_find(const struct http_head *head, const char *name);
 

@@ -1,6 +1,6 @@
 /* The server's insides, shared by http_server.c (listeners, time, the pool's answers), http_conn.c
  * (one connection's life), http_io.c (bytes in and out, TLS), http_req.c (what handlers call),
- * http_sse.c and http_tunnel.c. */
+ * http_sse.c, http_tunnel.c and http_pass.c. */
 #ifndef SYNOR_INFRA_HTTP_PRIV_H
 #define SYNOR_INFRA_HTTP_PRIV_H
 
@@ -12,6 +12,7 @@
 
 #include <synor/base/buf.h>
 #include <synor/base/loop.h>
+#include <synor/infra/http_pass.h>
 #include <synor/infra/http_req.h>
 #include <synor/infra/http_server.h>
 
@@ -53,7 +54,13 @@ enum http_state {
 
 enum http_job { HTTP_JOB_NONE, HTTP_JOB_BEGIN, HTTP_JOB_SINK, HTTP_JOB_HANDLER, HTTP_JOB_PULL };
 
-enum http_source { HTTP_SOURCE_NONE, HTTP_SOURCE_MEMORY, HTTP_SOURCE_FD, HTTP_SOURCE_PULL };
+enum http_source {
+    HTTP_SOURCE_NONE,
+    HTTP_SOURCE_MEMORY,
+    HTTP_SOURCE_FD,
+    HTTP_SOURCE_PULL,
+    HTTP_SOURCE_PUSH,
+};
 
 /* The answer as the handler left it. */
 struct http_reply {
@@ -70,6 +77,8 @@ struct http_reply {
     void *pull_arg;
     void (*pull_drop)(void *);
     bool stored; /* has ETag: may be kept by caches that ask again */
+    bool bare;   /* somebody else's: no header of ours but those of the framing */
+    bool dated;  /* has a Date */
 };
 
 struct syn_http_req {
@@ -101,10 +110,22 @@ struct syn_http_req {
 
     void *identity;
     void (*identity_drop)(void *);
+    void (*on_gone)(void *); /* NULL: nobody wants to know */
+    void *on_gone_arg;
+    int error_status; /* 0: the code's own */
 
     struct http_reply reply;
     char *hint;
     json_t *details;
+};
+
+/* A body that is pushed. */
+struct http_push {
+    void (*drained)(void *arg);
+    void *arg;
+    int64_t left; /* of a known length; -1 */
+    bool full;    /* who pushes waits */
+    bool ended;
 };
 
 /* One client. Owned by the server's list; a worker or a later finish may hold it past HTTP_CLOSED.
@@ -147,6 +168,7 @@ struct http_conn {
 
     struct syn_http_stream *stream;
     struct syn_http_tunnel *tunnel;
+    struct http_push push;
     size_t lingered;
     struct syn_http_req req;
 };
@@ -192,6 +214,8 @@ struct syn_http_server {
     struct syn_http_options options;
     struct syn_http_limits limits;
     struct http_router *router;
+    struct http_route_entry all; /* with a route: serves every request */
+    syn_http_head_fn all_head;
     struct http_listener listeners[SYN_HTTP_LISTENERS_MAX];
     unsigned listener_count;
 
@@ -241,8 +265,6 @@ void http_wake(struct syn_http_server *server);
 /** Take over an accepted socket. Closes it on failure. */
 void http_conn_accept_take(struct syn_http_server *server, const struct http_listener *listener,
                            int fd, const struct syn_http_peer *peer);
-/** Runs on a worker. */
-void http_conn_run_job(struct http_conn *conn);
 /** Back on the loop. */
 void http_conn_job_done(struct http_conn *conn);
 void http_conn_expired(struct http_conn *conn);
@@ -250,6 +272,17 @@ void http_conn_expired(struct http_conn *conn);
 void http_conn_close(struct http_conn *conn);
 /** Go on with whatever its state allows. */
 void http_conn_advance(struct http_conn *conn);
+/** Begin to send the reply as it was left. False: the connection was closed. */
+bool http_reply_begin(struct http_conn *conn);
+
+/* --- http_job.c --- */
+
+/** Runs on a worker. */
+void http_conn_run_job(struct http_conn *conn);
+/** Call the handler. Returns what it returned. */
+SYN_MUST int http_run_handler(struct syn_http_req *req, struct syn_err *err);
+/** Produce the next block of a pulled body into conn->out, framed as the head announced. */
+SYN_MUST int http_run_pull(struct http_conn *conn, struct syn_err *err);
 
 /* --- http_io.c --- */
 
@@ -283,6 +316,8 @@ void http_reply_error(struct syn_http_req *req, int rc, const struct syn_err *er
 SYN_MUST int http_reply_start(struct syn_http_req *req, struct syn_err *err);
 /** Make the text of {rest*}, when the route has one. */
 SYN_MUST int http_req_join_rest(struct syn_http_req *req, struct syn_err *err);
+/** "1a2b\r\n" */
+void http_add_chunk_size(struct syn_buf *out, size_t len);
 /** Apply the route's schemas: before the handler, on its thread. */
 SYN_MUST int http_req_check(struct syn_http_req *req, struct syn_err *err);
 
@@ -293,6 +328,18 @@ void http_sse_keepalive(struct http_conn *conn);
 void http_sse_flush(struct http_conn *conn);
 /** The connection has ended: tell the owner, free the stream. */
 void http_sse_ended(struct http_conn *conn);
+
+/* --- http_pass.c --- */
+
+/** Decide about a request of a server that serves all alike. */
+SYN_MUST int http_pass_head(struct http_conn *conn, struct syn_err *err);
+/** Is nothing to be done for the connection but to hear whether its client goes? */
+bool http_pass_waits(const struct http_conn *conn);
+void http_pass_hear(struct http_conn *conn, uint32_t events);
+/** The client has gone: tell who wanted to know. */
+void http_pass_gone(struct http_conn *conn);
+/** All that was pushed is out. Returns false: nothing more is to be done now. */
+bool http_pass_drained(struct http_conn *conn);
 
 /* --- http_tunnel.c --- */
 

@@ -240,6 +240,8 @@ http_reply_clear(struct http_reply *reply)
     reply->status = 0;
     reply->type = NULL;
     reply->stored = false;
+    reply->bare = false;
+    reply->dated = false;
 }
 
 void
@@ -252,6 +254,8 @@ http_req_reset(struct syn_http_req *req)
     req->upload_open = false;
     req->identity = NULL;
     req->identity_drop = NULL;
+    req->on_gone = NULL;
+    req->error_status = 0;
     req->query_count = 0;
     req->segment_count = 0;
     req->received = 0;
@@ -276,6 +280,7 @@ reply_new(struct syn_http_req *req, int status, const char *type)
     reply_drop_source(&req->reply);
     req->reply.status = status;
     req->reply.type = type;
+    req->reply.bare = false;
     return &req->reply;
 }
 
@@ -377,6 +382,8 @@ syn_http_reply_header(struct syn_http_req *req, const char *name, const char *va
     syn_buf_adds(extra, ": ");
     syn_buf_adds(extra, value);
     syn_buf_adds(extra, "\r\n");
+    if (strcmp(name, "date") == 0)
+        req->reply.dated = true;
     return syn_buf_ok(extra, err);
 }
 
@@ -460,7 +467,7 @@ http_reply_error(struct syn_http_req *req, int rc, const struct syn_err *err, in
     SYN_JSON(doc);
 
     if (status == 0)
-        status = info->http;
+        status = req->error_status != 0 ? req->error_status : info->http;
     if (conn->stream != NULL)
         http_sse_ended(conn);
     if (conn->tunnel != NULL)
@@ -542,6 +549,20 @@ add_number(struct syn_buf *out, int64_t number)
         number /= 10;
     } while (number > 0);
     syn_buf_add(out, digits + at, sizeof(digits) - at);
+}
+
+void
+http_add_chunk_size(struct syn_buf *out, size_t len)
+{
+    char digits[16];
+    size_t at = sizeof(digits);
+
+    do {
+        digits[--at] = "0123456789abcdef"[len & 15];
+        len >>= 4;
+    } while (len > 0);
+    syn_buf_add(out, digits + at, sizeof(digits) - at);
+    syn_buf_add(out, "\r\n", 2);
 }
 
 /* "bytes=A-B", "bytes=A-" or "bytes=-N" against `len` bytes. 1: *first and *last are set; 0: no or
@@ -635,7 +656,7 @@ add_framing(struct syn_http_req *req, struct syn_buf *out)
         add_number(out, reply->len);
         syn_buf_adds(out, "\r\n");
     }
-    if (!reply->stored && req->conn->stream == NULL)
+    if (!reply->stored && !reply->bare && req->conn->stream == NULL)
         syn_buf_adds(out, "cache-control: no-store\r\n");
     if (!req->keep_alive)
         syn_buf_adds(out, "connection: close\r\n");
@@ -653,9 +674,16 @@ http_reply_start(struct syn_http_req *req, struct syn_err *err)
     if (reply->source == HTTP_SOURCE_FD && reply->status == 200)
         apply_range(req);
     add_status_line(out, reply->status);
-    syn_buf_adds(out, "date: ");
-    syn_buf_adds(out, http_date(conn->server));
-    syn_buf_adds(out, "\r\n");
+    if (!reply->dated) {
+        syn_buf_adds(out, "date: ");
+        syn_buf_adds(out, http_date(conn->server));
+        syn_buf_adds(out, "\r\n");
+    }
+    if (conn->server->all.route != NULL) {
+        syn_buf_adds(out, "x-request-id: ");
+        syn_buf_adds(out, syn_http_req_id(req));
+        syn_buf_adds(out, "\r\n");
+    }
     if (reply->type != NULL) {
         syn_buf_adds(out, "content-type: ");
         syn_buf_adds(out, reply->type);
@@ -666,7 +694,7 @@ http_reply_start(struct syn_http_req *req, struct syn_err *err)
     syn_buf_adds(out, "\r\n");
     if (req->is_head)
         reply_drop_source(reply);
-    conn->source_left = SYN_MAX(reply->len, 0);
+    conn->source_left = reply->source == HTTP_SOURCE_PUSH ? 0 : SYN_MAX(reply->len, 0);
     if (reply->source == HTTP_SOURCE_MEMORY && reply->len <= INLINE_BYTES_MAX) {
         syn_buf_add(out, reply->memory, (size_t)reply->len);
         conn->source_left = 0;

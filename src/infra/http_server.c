@@ -495,7 +495,7 @@ parse_address(const char *text, union address *ret, bool *ret_loopback, struct s
 
 /* Bind, and put the port that was given into `address`. */
 static int
-bind_tcp(union address *address, const char *text, int *ret_fd, struct syn_err *err)
+bind_tcp(union address *address, const char *text, bool shared, int *ret_fd, struct syn_err *err)
 {
     socklen_t len = address_len(address);
     const int on = 1;
@@ -505,6 +505,8 @@ bind_tcp(union address *address, const char *text, int *ret_fd, struct syn_err *
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "making a socket");
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (shared)
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
     if (bind(fd, &address->any, len) != 0 || getsockname(fd, &address->any, &len) != 0) {
         rc = errno == EADDRINUSE
                  ? SYN_FAIL(err, SYN_E_EXISTS, "somebody listens at %s already", text)
@@ -536,7 +538,7 @@ syn_http_listen_tcp(struct syn_http_server *server, const char *text,
     if (tls != NULL)
         rc = http_io_tls_new(tls, &ctx, err);
     if (rc == SYN_OK)
-        rc = bind_tcp(&address, text, &fd, err);
+        rc = bind_tcp(&address, text, false, &fd, err);
     if (rc == SYN_OK)
         rc = listener_open(server, fd, ctx, NULL, err);
     if (rc < 0) {
@@ -549,6 +551,33 @@ syn_http_listen_tcp(struct syn_http_server *server, const char *text,
         *ret_port =
             ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
     return SYN_OK;
+}
+
+int
+syn_http_bind(const char *text, int *ret_fd, uint16_t *ret_port, struct syn_err *err)
+{
+    union address address = {.v6 = {0}};
+    bool loopback;
+    int rc = parse_address(text, &address, &loopback, err);
+
+    if (rc == SYN_OK)
+        rc = bind_tcp(&address, text, true, ret_fd, err);
+    if (rc == SYN_OK && ret_port != NULL)
+        *ret_port =
+            ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
+    return rc;
+}
+
+int
+syn_http_listen_fd_take(struct syn_http_server *server, int fd, struct syn_err *err)
+{
+    int rc = listen_ready(server, err);
+
+    if (rc == SYN_OK)
+        rc = listener_open(server, fd, NULL, NULL, err);
+    if (rc < 0)
+        (void)close(fd);
+    return rc;
 }
 
 /* --- life ---------------------------------------------------------------------------------------
@@ -635,6 +664,19 @@ syn_http_server_new(const struct syn_http_options *options, struct syn_http_serv
         return rc;
     }
     *ret_server = server;
+    return SYN_OK;
+}
+
+int
+syn_http_server_catch(struct syn_http_server *server, const struct syn_http_route *row,
+                      syn_http_head_fn head, void *ctx, struct syn_err *err)
+{
+    if (server->listener_count > 0 || server->all.route != NULL ||
+        http_router_at(server->router, 0) != NULL)
+        return SYN_FAIL(err, SYN_E_CONFLICT, "a server of other rows cannot serve all alike");
+    assert(row->kind == SYN_HTTP_LOOP && row->handler != NULL);
+    server->all = (struct http_route_entry){.route = row, .ctx = ctx};
+    server->all_head = head;
     return SYN_OK;
 }
 
