@@ -395,6 +395,22 @@ take_versions(struct syn_server *server, struct srv_txn *txn, struct report *rep
     return rc;
 }
 
+/* One that an event asked for has a record already, of how it goes with the event. */
+static int
+take_invocation(struct syn_server *server, struct srv_txn *txn, const char *key, const json_t *row,
+                struct syn_err *err)
+{
+    int64_t revision = 0;
+    SYN_JSON(known);
+    int rc = srv_load(server, key, &known, &revision, err);
+
+    if (rc == SRV_ABSENT)
+        return srv_txn_put(txn, key, row, err);
+    if (rc == SYN_OK && json_object_update_missing(known, (json_t *)(uintptr_t)row) != 0)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for an invocation");
+    return rc < 0 ? rc : srv_txn_replace(txn, key, revision, known, err);
+}
+
 static int
 take_invocations(struct syn_server *server, struct srv_txn *txn, const struct report *report,
                  struct syn_err *err)
@@ -415,7 +431,7 @@ take_invocations(struct syn_server *server, struct srv_txn *txn, const struct re
         if (rc < 0 || !found)
             continue;
         (void)srv_key(key, "invocation", syn_json_str(row, "function", ""), id);
-        rc = srv_txn_put(txn, key, row, err);
+        rc = take_invocation(server, txn, key, row, err);
     }
     return rc;
 }
