@@ -261,8 +261,9 @@ run(void *arg)
                   : load_module(job, &job->err);
     if (job->rc == SYN_OK)
         job->rc = make_environment(job, &job->err);
-    (void)syn_err_wrap(&job->err, job->rc, "%s version %lld", job->function,
-                       (long long)job->number);
+    if (job->rc < 0)
+        (void)syn_err_wrap(&job->err, job->rc, "%s version %lld", job->function,
+                           (long long)job->number);
     while (syn_loop_post(job->gateway->loop, loaded, job, NULL, &err) == SYN_E_LIMIT)
         (void)usleep(1000);
 }
