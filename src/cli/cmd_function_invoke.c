@@ -112,6 +112,21 @@ read_headers(struct invocation *invocation, struct syn_err *err)
     return SYN_OK;
 }
 
+/* A call that is kept is a body: handlers see it as a POST to /. */
+static int
+check_async(const struct syn_cli *cli, struct syn_err *err)
+{
+    static const char *const options[] = {"method", "path", "header"};
+
+    for (size_t i = 0; syn_cli_has(cli, "async") && i < SYN_LEN(options); i++)
+        if (syn_cli_has(cli, options[i]))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "--%s: does not go with --async: of a call that is kept the handler "
+                            "sees the data alone",
+                            options[i]);
+    return SYN_OK;
+}
+
 static void
 make_path(const struct syn_cli *cli, struct syn_buf *out)
 {
@@ -291,6 +306,8 @@ run_invoke(struct syn_cli *cli)
     int http_status = 0, printed = 0;
     int rc = syn_json_pack(&invocation.heard, &err, "{}");
 
+    if (rc == SYN_OK)
+        rc = check_async(cli, &err);
     if (rc == SYN_OK)
         rc = read_data(&invocation, &err);
     if (rc == SYN_OK)
