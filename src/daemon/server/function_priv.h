@@ -83,6 +83,11 @@ int64_t srv_call_price(const struct syn_server *server, const json_t *spec);
 /* --- the gateway (function_gateway.c) --------------------------------------------------------- */
 
 SYN_MUST int srv_functions_new(struct srv_functions **ret, struct syn_err *err);
+/** Start the gateway, once the server listens. INVALID for an address that is none. */
+SYN_MUST int srv_functions_start(struct syn_server *server,
+                                 const struct syn_server_options *options, struct syn_err *err);
+/** Have the gateway finish what runs, and tell the last of it. Turns the loop. */
+void srv_functions_stop(struct syn_server *server);
 struct srv_functions *srv_functions_free(struct srv_functions *functions);
 /** Where it answers clients, "127.0.0.1:9080", into `out`; "" before it has said so. Any thread. */
 void srv_function_address(const struct syn_server *server, char *out, size_t cap);

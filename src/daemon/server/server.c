@@ -443,7 +443,9 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
         rc = srv_acme_start(server->acme, err);
     if (rc == SYN_OK)
         rc = srv_events_new(server, &server->events, err);
-    return rc < 0 ? rc : serve(server, options, err);
+    if (rc == SYN_OK)
+        rc = serve(server, options, err);
+    return rc < 0 ? rc : srv_functions_start(server, options, err);
 }
 
 int
@@ -493,6 +495,7 @@ syn_server_free(struct syn_server *server)
     srv_pulls_quiet(server->pulls);
     srv_sessions_quiet(server->sessions);
     srv_events_quiet(server->events);
+    srv_functions_stop(server);
     srv_calling_quiet(server->calling);
     if (server->http != NULL &&
         syn_http_server_stop(server->http, STOP_LIMIT_MS, stopped, &done, NULL) == SYN_OK) {
