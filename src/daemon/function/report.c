@@ -174,11 +174,8 @@ record(struct fgw_call *call, enum fgw_status status, int http_status, const cha
         "id", fgw_call_id(call), "function", version->function, "version",
         (json_int_t)version->number, "trigger", fgw_trigger_name(call->trigger), "started_at",
         (json_int_t)(now_ms - (call->ended_ns - call->arrived_ns) / 1000000), "status",
-        status_names[status], "http_status", http_status, "way",
-        version->wasm ? "wasm"
-        : call->cold  ? "cold"
-                      : "warm",
-        "instance", call->instance != NULL ? call->instance->id : "", "node",
+        status_names[status], "http_status", http_status, "way", fgw_call_way(call), "instance",
+        call->instance != NULL ? call->instance->id : "", "node",
         call->instance != NULL ? call->instance->node : "", "stages_us", "wait",
         (json_int_t)((placed_ns - call->arrived_ns) / 1000), "create",
         (json_int_t)(call->create_us + call->init_us), "first_byte",

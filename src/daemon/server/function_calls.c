@@ -21,6 +21,7 @@
 #define GATEWAY_SOCK "function/gateway.sock"
 #define STATUS_NAME  "x-synor-function-status"
 #define ID_NAME      "x-synor-invocation"
+#define WAY_NAME     "x-synor-way"
 #define RANDOM_CHARS 10
 
 /* A client that is in use: the end has it return. */
@@ -141,6 +142,8 @@ on_header(void *arg, const char *name, const char *value)
         (void)syn_str_copy(called->type, sizeof(called->type), value);
     if (syn_str_eq(name, "x-synor-error"))
         (void)syn_str_copy(called->error, sizeof(called->error), value);
+    if (syn_str_eq(name, WAY_NAME))
+        (void)syn_str_copy(called->way, sizeof(called->way), value);
 }
 
 static int
@@ -252,6 +255,8 @@ reply_called(struct invocation *invocation, struct syn_err *err)
         rc = syn_http_reply_header(invocation->req, ID_NAME, invocation->id, err);
     if (rc == SYN_OK)
         rc = syn_http_reply_header(invocation->req, STATUS_NAME, status, err);
+    if (rc == SYN_OK && called->way[0] != '\0')
+        rc = syn_http_reply_header(invocation->req, WAY_NAME, called->way, err);
     if (rc == SYN_OK && called->error[0] != '\0')
         rc = syn_http_reply_header(invocation->req, "x-synor-error", called->error, err);
     return rc;
