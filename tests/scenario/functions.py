@@ -54,7 +54,7 @@ def handler(event, context):
     if kind == "raise":
         raise ValueError("as asked")
     if kind == "slow":
-        time.sleep(60)
+        time.sleep(4)
     if kind == "bytes":
         return base64.b64decode(event["body_base64"])[::-1]
     if kind == "teapot":
@@ -178,11 +178,13 @@ def it_is_invoked(p):
     equal(said.out, "hello, bob\n", said)
     check(said.err.startswith("200  ") and "wasm" in said.err, said)
     equal(p.json(*FUNCTION, "invoke", "hello", "--path", "/", code=1)["status"], 404)
-    taken = p.json(*FUNCTION, "invoke", "hello", "--path", "/later", "--async")["invocation"]
+    deploy(p, "later", "--code", module(p, "kept"))
+    taken = p.json(*FUNCTION, "invoke", "later", "--data", "{}", "--async")["invocation"]
     done = wait_until("it was called", 20, lambda: (
-        lambda r: r if r.get("status") in ("ok", "error") else None)(
-            p.json(*FUNCTION, "invocations", "hello", taken)))
-    check("hello, later" in json.dumps(done), done)
+        lambda r: r if r.get("result") else None)(p.json(*FUNCTION, "invocations", "later", taken)))
+    equal((done["trigger"], done["state"], done["result"]), ("invoke", "succeeded", "kept"), done)
+    check("kept" in p.cli(*FUNCTION, "invocations", "later", taken).out, done)
+    p.cli(*FUNCTION, "delete", "later", "--yes")
 
 
 @case

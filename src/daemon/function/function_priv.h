@@ -138,7 +138,8 @@ struct fgw_version {
     bool is_active;
 
     struct fgw_version *dirty_next;
-    bool dirty; /* something of it is to be reported */
+    bool dirty;    /* something of it is to be reported */
+    bool load_due; /* its load, though it is as it was */
     unsigned told_running, told_waiting;
     struct fgw_usage *usage;
     int64_t sample_second;
@@ -354,6 +355,8 @@ void fgw_stop(struct fgw *gateway, int64_t limit_ms, void (*done)(void *arg), vo
 struct fgw *fgw_free(struct fgw *gateway);
 /** The whole table is known: serve. */
 void fgw_known(struct fgw *gateway);
+/** Refuse system calls that this process never makes, from now on and for all of its threads. */
+SYN_MUST int fgw_confine(struct syn_err *err);
 /** A client of the server's. */
 SYN_MUST int fgw_client(const struct fgw *gateway, unsigned retries_max, struct syn_client **ret,
                         struct syn_err *err);
