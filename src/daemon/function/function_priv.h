@@ -138,7 +138,8 @@ struct fgw_version {
     bool is_active;
 
     struct fgw_version *dirty_next;
-    bool dirty; /* something of it is to be reported */
+    bool dirty;    /* something of it is to be reported */
+    bool load_due; /* its load, though it is as it was */
     unsigned told_running, told_waiting;
     struct fgw_usage *usage;
     int64_t sample_second;
@@ -228,6 +229,10 @@ const char *fgw_call_target(const struct fgw_call *call, size_t *ret_path);
 void fgw_call_placed(struct fgw_call *call, enum fgw_place place, struct fgw_instance *instance);
 /** It was not taken after all: wait again, before all others. */
 void fgw_call_back(struct fgw_call *call);
+/** How what answers it came: "wasm", "warm", "cold". */
+const char *fgw_call_way(const struct fgw_call *call);
+/** Begin the answer: syn_http_pass(), and for the server what only it is told. */
+void fgw_call_pass(struct fgw_call *call, int status, int64_t len);
 /** Note how it ended, and let others have its place. Then it is to be answered. */
 void fgw_call_end(struct fgw_call *call, enum fgw_status status, int http_status,
                   const char *message);
