@@ -35,6 +35,7 @@
     {"health-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Within which it must answer"}, \
     {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to pass the start-up check, or to become ready, first"}, \
     {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
+    {"restart", 0, "WHEN", SYN_CLI_TEXT, 0, 0, false, false, "always|on-failure|never", "always", "Which replicas that end by themselves are replaced"}, \
     {"autoscale", 0, "MIN-MAX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "off", "Find out how many, within these, by load and time; \"off\" ends it"}, \
     {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "Of each: cpu=70%, queue=100, prometheus:PORT/PATH,SERIES,N; repeatable"}, \
     {"autoscale-schedule", 0, "WINDOW", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Bounds of a time, \"cron=0 8 * * *;for=10h;min=4\"; may be given again"}, \
@@ -126,6 +127,7 @@ static const struct syn_cli_spec_key texts[] = {
     {"workdir", "workdir"},
     {"hostname", "hostname"},
     {"stop-signal", "stop_signal"},
+    {"restart", "restart"},
 };
 /* "VAR=name", or "a-name", which is A_NAME's. */
 static int

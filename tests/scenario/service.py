@@ -456,6 +456,31 @@ def periods(p):
 
 
 @case
+def what_ends_is_restarted_as_it_was_asked_for(p):
+    need(p)
+    once = [*ONE[2:4], *ONE[6:], "--command", "/hello", "--arg", "has", "--yes"]
+    for name, file, policy, word in (("once", "/hello", "on-failure", "completed"),
+                                     ("never", "/tmp/nothing", "never", "ended")):
+        p.json("compute", "service", "deploy", "--name", name, *once, "--arg", file, "--restart", policy)
+        wait_until(f"{name} has ended", 60,
+                   lambda: service(p, name)["status"]["reason"] == word, 0.1)
+    check("restart" in p.cli("compute", "service", "explain", "never").out)
+    # Neither was started twice, and both are when they are to be.
+    for name in ("once", "never"):
+        types = [e["type"] for e in p.json("compute", "service", "events", name)["items"]]
+        equal((types.count("placed"), types.count("ended")), (1, 1), name, types)
+    p.json("compute", "service", "restart", "once")
+    wait_until("it has done it again", 60, lambda: (lambda s: (s["stable"], s["reason"]))(
+        service(p, "once")["status"]) == (2, "completed"), 0.1)
+    said = p.cli("compute", "service", "update", "once", "--autoscale", "1-2", "--restart", "never",
+                 "--yes", code=2)
+    check("--restart" in said.err, said)
+    for name in ("once", "never"):
+        p.json("compute", "service", "stop", name, "--yes", "--wait")
+        p.json("compute", "service", "delete", name, "--yes")
+
+
+@case
 def it_is_billed_while_it_runs(p):
     need(p)
     p.json("compute", "service", "update", "web", "--billing-period", "1s", "--yes")

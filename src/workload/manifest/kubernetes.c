@@ -570,7 +570,8 @@ take_restart(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     return syn_str_eq(json_string_value(value), "Always")
                ? SYN_OK
-               : manifest_unknown(at, err, "replicas of a service are always started again");
+               : manifest_unknown(at, err,
+                                  "a Deployment's are always started again, in Kubernetes, too");
 }
 
 static int

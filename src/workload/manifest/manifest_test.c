@@ -129,7 +129,7 @@ test_compose(void **state)
     assert_string_equal(syn_json_str(read, "app", ""), "shop");
     assert_json(json_object_get(json_array_get(items, 0), "spec"),
                 "{\"image\":\"synor://images/db\",\"env\":{\"N\":\"5\",\"T\":\"true\",\"E\":\"\"},"
-                "\"health\":{\"kind\":\"none\"}}");
+                "\"health\":{\"kind\":\"none\"},\"restart\":\"always\"}");
     assert_json(json_object_get(json_array_get(items, 1), "spec"),
                 "{\"image\":\"synor://images/web\","
                 "\"args\":[\"serve\",\"--title\",\"a b\",\"c \\\" d\",\"/root\"],"
@@ -249,12 +249,12 @@ test_what_is_not_understood_is_named(void **state)
     SYN_JSON(read);
 
     (void)state;
-    read = read_file(
-        "services:\n  web:\n    image: synor://w\n    privileged: true\n"
-        "    volumes: [./a:/b]\n    replica: 2\n    enviroment: {}\n"
-        "    ports: ['53:53/udp', 80, 81]\n    depends_on: {}\n"
-        "    healthcheck: {test: [CMD, pg_isready]}\n    restart: 'no'\nconfigs: {a: {}}\n",
-        NULL);
+    read = read_file("services:\n  web:\n    image: synor://w\n    privileged: true\n"
+                     "    volumes: [./a:/b]\n    replica: 2\n    enviroment: {}\n"
+                     "    ports: ['53:53/udp', 80, 81]\n    depends_on: {}\n"
+                     "    healthcheck: {test: [CMD, pg_isready]}\n    restart: "
+                     "'on-failure:3'\nconfigs: {a: {}}\n",
+                     NULL);
     assert_json(
         json_object_get(read, "unknown"),
         "[{\"path\":\"services.web.privileged\",\"message\":\"true is not to be had; here it is "
@@ -266,9 +266,39 @@ test_what_is_not_understood_is_named(void **state)
         "{\"path\":\"services.web.ports[0]\",\"message\":\"services speak TCP\"},"
         "{\"path\":\"services.web.ports[2]\",\"message\":\"a service has one port; this one has "
         "80\"},"
-        "{\"path\":\"services.web.restart\",\"message\":\"no is not to be had; here it is always "
-        "always|unless-stopped\"},"
+        "{\"path\":\"services.web.restart\",\"message\":\"on-failure:3 is not to be had; here it "
+        "is no|always|on-failure|unless-stopped, and what fails is started again as often as it "
+        "takes\"},"
         "{\"path\":\"configs\",\"message\":\"use environment, or put the file into the image\"}]");
+}
+
+static void
+test_compose_restarts(void **state)
+{
+    static const struct {
+        const char *line, *restart;
+    } rows[] = {{"restart: no", "never"},
+                {"restart: on-failure", "on-failure"},
+                {"restart: unless-stopped", "always"},
+                {"deploy: {restart_policy: {condition: none}}", "never"},
+                {"deploy: {restart_policy: {condition: on-failure}}", "on-failure"},
+                {"deploy: {restart_policy: {condition: any}}", "always"},
+                {"init: true", "?"}};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char text[160];
+        SYN_JSON(read);
+
+        (void)snprintf(text, sizeof(text), "services:\n  web:\n    image: synor://w\n    %s\n",
+                       rows[i].line);
+        read = read_file(text, NULL);
+        assert_string_equal(
+            syn_json_str(json_object_get(json_array_get(json_object_get(read, "items"), 0), "spec"),
+                         "restart", "?"),
+            rows[i].restart);
+        assert_json(json_object_get(read, "unknown"), "[]");
+    }
 }
 
 static const char deployment[] =
@@ -455,6 +485,7 @@ main(void)
         cmocka_unit_test(test_volumes),
         cmocka_unit_test(test_checks),
         cmocka_unit_test(test_what_is_not_understood_is_named),
+        cmocka_unit_test(test_compose_restarts),
         cmocka_unit_test(test_kubernetes),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_variables),

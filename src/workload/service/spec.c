@@ -132,6 +132,8 @@ static const struct syn_field spec_fields[] = {
      .help = "time to end what it has, between leaving traffic and the stop signal"},
     {.name = "replicas", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
      .help = "how many run at once; with autoscale, to begin with"},
+    {.name = "restart", .kind = SYN_FIELD_STR, .choices = "always|on-failure|never", .fallback = "\"always\"",
+     .help = "which replicas that end by themselves are replaced: all, those that fail, or none"},
     {.name = "autoscale", .kind = SYN_FIELD_OBJ, .sub = &service_autoscale_schema,
      .help = "how many run at once is found out by load and time"},
     {.name = "max_surge", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
@@ -160,11 +162,21 @@ static const struct syn_field spec_fields[] = {
 const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec_fields);
 
 /* What replicas are not made of: a change of these makes no new version. */
-static const char *const kept[] = {
-    "replicas",   "autoscale", "max_surge",          "max_unavailable",
-    "policy",     "priority",  "update_deadline_ms", "max_price",
-    "max_budget", "lb",        "billing_period_ms",  "app",
-    "rollout",    "mesh"};
+static const char *const kept[] = {"replicas",
+                                   "autoscale",
+                                   "max_surge",
+                                   "max_unavailable",
+                                   "policy",
+                                   "priority",
+                                   "update_deadline_ms",
+                                   "max_price",
+                                   "max_budget",
+                                   "lb",
+                                   "billing_period_ms",
+                                   "app",
+                                   "rollout",
+                                   "mesh",
+                                   "restart"};
 
 static bool
 is_kept(const char *key)
@@ -399,6 +411,11 @@ check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.max_surge: 0 needs max_unavailable of 1 or more: an update could not "
                         "begin");
+    if (spec->autoscale && spec->restart != SYN_SERVICE_RESTART_ALWAYS)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.restart: %s: how many run is found out by load (autoscale), which "
+                        "needs always",
+                        syn_json_str(obj, "restart", ""));
     if (json_object_get(obj, "max_price") && spec->max_price == 0)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.max_price: expected more than 0 SYNOR an hour; leave it out for any "
@@ -535,6 +552,10 @@ read_lb(const json_t *spec)
     return read;
 }
 
+static const char *const restarts[] = {[SYN_SERVICE_RESTART_ALWAYS] = "always",
+                                       [SYN_SERVICE_RESTART_ON_FAILURE] = "on-failure",
+                                       [SYN_SERVICE_RESTART_NEVER] = "never"};
+
 static struct syn_service_rollout
 read_rollout(const json_t *rollout) /* older ones have none */
 {
@@ -584,6 +605,8 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .check_unhealthy = syn_json_i64(health, "unhealthy", 3),
         .check_start_ms = syn_json_i64(health, "start_ms", 60000),
         .replicas = (uint32_t)syn_json_i64(spec, "replicas", 0),
+        .restart = (enum syn_service_restart)choice(restarts, SYN_LEN(restarts),
+                                                    syn_json_str(spec, "restart", "always")),
         .autoscale = json_object_get(spec, "autoscale"),
         .max_surge = (uint32_t)syn_json_i64(spec, "max_surge", 0),
         .max_unavailable = (uint32_t)syn_json_i64(spec, "max_unavailable", 0),

@@ -59,6 +59,13 @@ enum syn_service_strategy {
     SYN_SERVICE_BLUE_GREEN, /* beside it, and then all at once */
 };
 
+/** Which replicas that end by themselves get a successor. Not in a version, either. */
+enum syn_service_restart {
+    SYN_SERVICE_RESTART_ALWAYS,
+    SYN_SERVICE_RESTART_ON_FAILURE, /* not those that ended with exit status 0 */
+    SYN_SERVICE_RESTART_NEVER,
+};
+
 #define SYN_SERVICE_STEPS_MAX 16
 
 /** Nothing of it is in a version: a change counts at once, also in an update that is under way. */
@@ -125,6 +132,7 @@ struct syn_service_spec {
     int64_t check_unhealthy; /* so many failures in a row, and it is not; as many more: restarted */
     int64_t check_start_ms;  /* until then it must have been ready once */
     uint32_t replicas;       /* with autoscaling: to begin with */
+    enum syn_service_restart restart;
     const json_t *autoscale; /* or NULL */
     uint32_t max_surge;
     uint32_t max_unavailable;
