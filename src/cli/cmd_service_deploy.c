@@ -25,7 +25,7 @@
     {"workdir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Where the program starts"}, \
     {"hostname", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "its id", "What a replica is called within"}, \
     {"port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "none", "Where the program listens; it is told as PORT"}, \
-    {"health-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Is it well: /PATH, :PORT/PATH, tcp[:PORT], exec:COMMAND, none"}, \
+    {"health-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "/PATH, :PORT/PATH, tcp[:PORT], grpc[:PORT][/SERVICE], exec:COMMAND, none"}, \
     {"readiness-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "The same, for traffic alone: it never ends a replica"}, \
     {"liveness-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "What ends a replica that fails it three times"}, \
     {"startup-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "What must pass once before the others begin"}, \
@@ -59,7 +59,7 @@
     {"stop-signal", 0, "SIGNAL", SYN_CLI_TEXT, 0, 0, false, false, "SIGTERM|SIGINT|SIGQUIT|SIGHUP|SIGUSR1|SIGUSR2|SIGWINCH", "the image's", "What asks it to end"}, \
     {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end what it has, between leaving traffic and the stop signal"}, \
     {"lb", 0, "ALGORITHM", SYN_CLI_TEXT, 0, 0, false, false, "round-robin|least-connections|weighted|ip-hash|random", "round-robin", "Which replica a request goes to"}, \
-    {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto: http with a check by HTTP, --host or --path"}, \
+    {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto goes by --health-check, --host and --path"}, \
     {"sticky", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "A client comes back to its replica, by a cookie"}, \
     {"host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Be reached by this host on the shared front; *.NAME for one label"}, \
     {"path", 0, "PREFIX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Likewise by this path and what is below"}, \

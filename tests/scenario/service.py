@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 
-from harness import (SOURCE, Skip, case, check, conserved, equal, need_networks, need_sandbox, run,
-                     wait_until)
+from harness import (SOURCE, Skip, case, check, conserved, equal, image_layout, need_networks,
+                     need_sandbox, run, static_program, wait_until)
 
 EXAMPLE = SOURCE / "examples/hello-service"
 PORT = 8080
@@ -453,6 +453,26 @@ def start_readiness_and_life_are_three_questions(p):
 def periods(p):
     return sorted(p.json("bill", "list", "--of", "web")["items"],
                   key=lambda b: b["spec"]["period"]["number"])
+
+
+@case
+def a_grpc_server_is_asked_how_it_is(p):
+    need(p)
+    image_layout(p.home / "speaks", static_program(p, "health.c"))
+    p.json("storage", "put", p.home / "speaks", "--name", "images/speaks")
+    speaks = ["--name", "speaks", "--image", "synor://images/speaks", *ONE[4:], "--arg", "pkg.Up", "--yes"]
+    for word in ("grpc:", "grpc:0", "grpc/", "grpc:x/y", "grpcs"):
+        check("--health-check" in p.cli("compute", "service", "deploy", *speaks, "--health-check", word,
+                                        code=2).err, word)
+    said = p.json("compute", "service", "deploy", *speaks, "--health-check", "grpc/pkg.Up",
+                  "--liveness-check", f"grpc:{PORT}/pkg.Up", "--wait")
+    equal(said["spec"]["health"]["service"], "pkg.Up")
+    equal(said["status"]["state"], "running")
+    p.json("compute", "service", "update", "speaks", "--health-check", "grpc", "--yes")
+    wait_until("it says that it is not well", 60, lambda: "it answers NOT_SERVING" in p.cli(
+        "compute", "service", "explain", "speaks").out, 0.1)
+    p.json("compute", "service", "stop", "speaks", "--yes", "--wait")
+    p.json("compute", "service", "delete", "speaks", "--yes")
 
 
 @case

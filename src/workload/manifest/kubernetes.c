@@ -263,10 +263,22 @@ take_exec(const struct manifest_at *at, json_t *value, struct syn_err *err)
     return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
 }
 
+static int
+take_grpc(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"port", manifest_take_whole, "port", NULL},
+        {"service", manifest_take_text, "service", NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int rc = manifest_set_take(at, "kind", json_string("grpc"), err);
+
+    return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
+}
+
 #define PROBE_RULES                                                                           \
     {"httpGet", take_http, NULL, NULL}, {"tcpSocket", take_tcp, NULL, NULL},                  \
-        {"exec", take_exec, NULL, NULL},                                                      \
-        {"grpc", NULL, NULL, "a check asks by HTTP, TCP or exec"},                            \
+        {"exec", take_exec, NULL, NULL}, {"grpc", take_grpc, NULL, NULL},                     \
         {"periodSeconds", take_seconds, "interval_ms", NULL},                                 \
         {"timeoutSeconds", take_seconds, "timeout_ms", NULL},                                 \
         {"initialDelaySeconds", NULL, NULL, NULL}, /* it is asked from its start, may fail */ \

@@ -241,6 +241,12 @@ test_checks(void **state)
                 "        livenessProbe: {tcpSocket: {port: 5}}\n",
                 "{\"image\":\"w\",\"liveness\":{\"kind\":\"tcp\",\"port\":5},"
                 "\"health\":{\"kind\":\"none\"}}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        readinessProbe: {grpc: {port: 5, service: pkg.A}}\n"
+                "        startupProbe: {grpc: {port: 6}}\n",
+                "{\"image\":\"w\",\"startup\":{\"kind\":\"grpc\",\"port\":6},\"health\":{\"kind\":"
+                "\"grpc\",\"port\":5,\"service\":\"pkg.A\",\"start_ms\":30000,\"ends\":false}}");
 }
 
 static void

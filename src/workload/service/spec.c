@@ -35,7 +35,7 @@ static const struct syn_field lb_fields[] = {
     {.name = "publish", .kind = SYN_FIELD_BOOL, .fallback = "true",
      .help = "a service with a port gets a lasting address of the platform's balancer"},
     {.name = "protocol", .kind = SYN_FIELD_STR, .choices = "auto|tcp|http|h2|grpc", .fallback = "\"auto\"",
-     .help = "what clients speak; auto: http with a check by http, a host or a path, else tcp"},
+     .help = "what clients speak; auto: grpc or http with a check by it, http with a host or a path, else tcp"},
     {.name = "algorithm", .kind = SYN_FIELD_STR, .fallback = "\"round-robin\"",
      .choices = "round-robin|least-connections|weighted|ip-hash|random",
      .help = "which replica a request goes to; weighted: in proportion to their CPU"},
@@ -499,6 +499,7 @@ check_kind(const char *word)
     return syn_str_eq(word, "http")   ? SYN_SERVICE_CHECK_HTTP
            : syn_str_eq(word, "tcp")  ? SYN_SERVICE_CHECK_TCP
            : syn_str_eq(word, "exec") ? SYN_SERVICE_CHECK_EXEC
+           : syn_str_eq(word, "grpc") ? SYN_SERVICE_CHECK_GRPC
                                       : SYN_SERVICE_CHECK_NONE;
 }
 
@@ -521,6 +522,16 @@ static const char *const algorithms[] = {[SYN_SERVICE_ROUND_ROBIN] = "round-robi
                                          [SYN_SERVICE_WEIGHTED] = "weighted",
                                          [SYN_SERVICE_IP_HASH] = "ip-hash",
                                          [SYN_SERVICE_RANDOM] = "random"};
+
+/* Does the port that is served answer by gRPC? */
+static bool
+checked_by_grpc(const json_t *spec)
+{
+    const json_t *health = json_object_get(spec, "health");
+
+    return syn_str_eq(syn_json_str(health, "kind", ""), "grpc") &&
+           service_check_port(spec, health) == syn_json_i64(spec, "port", 0);
+}
 
 static struct syn_service_lb
 read_lb(const json_t *spec)
@@ -549,6 +560,8 @@ read_lb(const json_t *spec)
         (*read.host || *read.path || read.sticky ||
          syn_str_eq(syn_json_str(json_object_get(spec, "health"), "kind", ""), "http")))
         read.protocol = SYN_SERVICE_HTTP;
+    if (syn_str_eq(protocol, "auto") && checked_by_grpc(spec))
+        read.protocol = SYN_SERVICE_GRPC;
     return read;
 }
 

@@ -17,6 +17,7 @@
 #define SYN_SERVICE_PATH_MAX               512 /* of an HTTP check */
 #define SYN_SERVICE_CHECK_HEADERS_MAX      16
 #define SYN_SERVICE_CHECK_HEADER_BYTES_MAX 1024
+#define SYN_SERVICE_GRPC_NAME_MAX          255 /* of a service in gRPC's health protocol */
 #define SYN_SERVICE_PIDS                   4096
 #define SYN_SERVICE_HOST_MAX               253
 #define SYN_SERVICE_MOUNTS_MAX             32
@@ -34,6 +35,7 @@ enum syn_service_check {
     SYN_SERVICE_CHECK_TCP,
     SYN_SERVICE_CHECK_HTTP,
     SYN_SERVICE_CHECK_EXEC,
+    SYN_SERVICE_CHECK_GRPC,
 };
 
 /** What clients speak with the balancer, and it with replicas. */
