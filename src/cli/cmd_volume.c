@@ -57,6 +57,8 @@ show_take(struct syn_cli *cli, json_t *volume_take)
     syn_cli_say(cli, "%s  %s%s", syn_json_str(volume_take, "name", "?"),
                 syn_format_bytes(syn_json_i64(volume_take, "size_bytes", 0), size),
                 syn_json_bool(volume_take, "shared", false) ? ", shared" : "");
+    if (syn_json_bool(volume_take, "grows", false))
+        syn_cli_say(cli, "  size        it grows to that with the next replica that starts");
     syn_cli_say(cli, "  id          %s", syn_json_str(volume_take, "id", "?"));
     syn_cli_say(cli, "  node        %s",
                 place[0] != '\0' ? place : "none yet: that of the first replica with it");
@@ -149,6 +151,70 @@ const struct syn_cli_command syn_cli_volume_create = {
     .options = create_options,
     .option_count = SYN_LEN(create_options),
     .run = run_create};
+
+/* --- resize ----------------------------------------------------------------------------------- */
+
+static const struct syn_cli_option resize_options[] = {
+    {"size", 0, "SIZE", SYN_CLI_BYTES, 0, 0, true, false, NULL, NULL,
+     "What it is to hold, no less than now"},
+    {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "Say what it would cost; change nothing"},
+};
+
+static void
+show_resizing(const struct syn_cli *cli, const json_t *plan)
+{
+    const json_t *cost = json_object_get(plan, "cost");
+
+    syn_cli_note(cli, "Price: %s SYNOR an hour, %s a month, used or not.",
+                 syn_json_str(cost, "rate_hour", "?"), syn_json_str(cost, "rate_month", "?"));
+}
+
+static const struct syn_cli_plan_view resize_view = {
+    .show = show_resizing, .question = "Resize it?", .declined = "It stays as it is."};
+
+static int
+run_resize(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_BUF(planned);
+    SYN_JSON(body);
+    SYN_JSON(plan);
+    json_t *volume = NULL;
+    struct syn_err err;
+    int status;
+    int rc = path_of(cli, &path, &err);
+
+    syn_buf_addf(&planned, "%s?plan=true", syn_buf_text(&path));
+    if (rc == SYN_OK)
+        rc = syn_buf_ok(&planned, &err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&body, &err, "{}");
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_numbers(cli, numbers, SYN_LEN(numbers), body, &err);
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "PATCH", syn_buf_text(&planned), body, &plan, &err);
+    if (rc == SYN_OK && !syn_cli_plan_agreed(cli, &resize_view, plan, &status))
+        return status;
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "PATCH", syn_buf_text(&path), body, &volume, &err);
+    if (rc < 0)
+        syn_cli_spec_blame(cli, "body.", numbers, SYN_LEN(numbers), &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, volume);
+}
+
+const struct syn_cli_command syn_cli_volume_resize = {
+    .path = "compute volume resize",
+    .summary = "Let a volume hold more; it never holds less",
+    .detail = "It is made larger when the next replica that has it starts, while no other one has "
+              "it: synor compute service restart does that at once. It costs what the new size "
+              "does from now on.",
+    .examples = "  synor compute volume resize data --size 40gb\n",
+    .operands = volume_operand,
+    .operand_count = SYN_LEN(volume_operand),
+    .options = resize_options,
+    .option_count = SYN_LEN(resize_options),
+    .run = run_resize};
 
 /* --- list, get, rm ---------------------------------------------------------------------------- */
 

@@ -168,6 +168,13 @@ test_what_a_container_is_given(void **state)
                 "      volumes: [{name: c, emptyDir: {medium: Memory, sizeLimit: 8Mi}}]\n",
                 "{\"user\":\"7\",\"image\":\"w\",\"workdir\":\"/app\",\"mounts\":[{\"path\":\"/c\","
                 "\"kind\":\"tmpfs\",\"size_bytes\":8388608}]}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        volumeMounts: [{name: c, mountPath: /c}]\n"
+                "      volumes: [{name: c, emptyDir: {}}]\n",
+                "{\"image\":\"w\",\"mounts\":[{\"path\":\"/c\",\"kind\":\"scratch\"}]}");
+    assert_spec("services:\n  w:\n    image: w\n    volumes: [/c]\n",
+                "{\"image\":\"w\",\"mounts\":[{\"path\":\"/c\",\"kind\":\"scratch\"}]}");
     read = read_file("services:\n  w:\n    image: w\n    user: root\n    tmpfs: '/a:uid=5'\n"
                      "    secrets: [{source: s, mode: 292}, Bad_Name]\n    stop_signal: SIGKILL\n"
                      "    cap_add: [NET_ADMIN]\n    read_only: false\n"
@@ -199,11 +206,10 @@ test_volumes(void **state)
                 "{\"image\":\"w\",\"mounts\":["
                 "{\"path\":\"/c\",\"kind\":\"volume\",\"source\":\"data\",\"read_only\":true},"
                 "{\"path\":\"/d\",\"kind\":\"volume\",\"source\":\"data\"}]}");
-    read =
-        read_file("services:\n  w:\n    image: w\n    volumes: ['/a:/b', '/c', 'd:/e:z', 'F:/g', "
-                  "{type: bind, source: /h, target: /i, bind: {}}]\n"
-                  "volumes: {d: {driver: nfs}}\n",
-                  NULL);
+    read = read_file("services:\n  w:\n    image: w\n    volumes: ['/a:/b', c, 'd:/e:z', 'F:/g', "
+                     "{type: bind, source: /h, target: /i, bind: {}}]\n"
+                     "volumes: {d: {driver: nfs}}\n",
+                     NULL);
     assert_paths(read, "services.w.volumes[0] services.w.volumes[1] services.w.volumes[2] "
                        "services.w.volumes[3] services.w.volumes[4].bind services.w.volumes[4] "
                        "volumes.d ");
