@@ -6,19 +6,14 @@
 
 #include "cli_priv.h"
 #include "commands_priv.h"
+#include "named_priv.h"
 #include "workload_priv.h"
 
 static const struct syn_cli_operand volume_operand[] = {
     {"NAME", SYN_CLI_TEXT, true, false, "Name of the volume: a-z 0-9 -"},
 };
 
-static int
-path_of(const struct syn_cli *cli, struct syn_buf *out, struct syn_err *err)
-{
-    syn_buf_adds(out, "/v1/volumes/");
-    syn_cli_escape(out, syn_cli_operand(cli, 0));
-    return syn_buf_ok(out, err);
-}
+static const struct syn_cli_named volumes;
 
 /* Where it is: chosen with it, or by the first replica that has it. */
 static const char *
@@ -176,28 +171,21 @@ static const struct syn_cli_plan_view resize_view = {
 static int
 run_resize(struct syn_cli *cli)
 {
-    SYN_BUF(path);
-    SYN_BUF(planned);
     SYN_JSON(body);
     SYN_JSON(plan);
     json_t *volume = NULL;
     struct syn_err err;
     int status;
-    int rc = path_of(cli, &path, &err);
+    int rc = syn_json_pack(&body, &err, "{}");
 
-    syn_buf_addf(&planned, "%s?plan=true", syn_buf_text(&path));
-    if (rc == SYN_OK)
-        rc = syn_buf_ok(&planned, &err);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&body, &err, "{}");
     if (rc == SYN_OK)
         rc = syn_cli_spec_numbers(cli, numbers, SYN_LEN(numbers), body, &err);
     if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "PATCH", syn_buf_text(&planned), body, &plan, &err);
+        rc = syn_cli_named_call(cli, &volumes, "PATCH", "?plan=true", body, &plan, &err);
     if (rc == SYN_OK && !syn_cli_plan_agreed(cli, &resize_view, plan, &status))
         return status;
     if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "PATCH", syn_buf_text(&path), body, &volume, &err);
+        rc = syn_cli_named_call(cli, &volumes, "PATCH", "", body, &volume, &err);
     if (rc < 0)
         syn_cli_spec_blame(cli, "body.", numbers, SYN_LEN(numbers), &err);
     return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, volume);
@@ -238,10 +226,15 @@ static const struct syn_cli_view volume_view = {
     .empty = "No volumes yet: synor compute volume create NAME",
     .cells = volume_cells};
 
+static const struct syn_cli_named volumes = {.route = "/v1/volumes",
+                                             .view = &volume_view,
+                                             .show_take = show_take,
+                                             .removal = "Remove the volume"};
+
 static int
 run_list(struct syn_cli *cli)
 {
-    return syn_cli_show_list(cli, &volume_view, "/v1/volumes");
+    return syn_cli_named_list(cli, &volumes);
 }
 
 const struct syn_cli_command syn_cli_volume_list = {.path = "compute volume list",
@@ -252,14 +245,7 @@ const struct syn_cli_command syn_cli_volume_list = {.path = "compute volume list
 static int
 run_get(struct syn_cli *cli)
 {
-    SYN_BUF(path);
-    json_t *volume = NULL;
-    struct syn_err err;
-    int rc = path_of(cli, &path, &err);
-
-    if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &volume, &err);
-    return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, volume);
+    return syn_cli_named_get(cli, &volumes);
 }
 
 const struct syn_cli_command syn_cli_volume_get = {
@@ -272,16 +258,7 @@ const struct syn_cli_command syn_cli_volume_get = {
 static int
 run_rm(struct syn_cli *cli)
 {
-    const char *name = syn_cli_operand(cli, 0);
-    char question[160];
-    SYN_BUF(path);
-    struct syn_err err;
-
-    if (path_of(cli, &path, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    (void)snprintf(question, sizeof(question), "Remove the volume %.63s and all that is on it?",
-                   name);
-    return syn_cli_remove(cli, &(struct syn_cli_removal){syn_buf_text(&path), name, question, ""});
+    return syn_cli_named_rm(cli, &volumes, "", " and all that is on it");
 }
 
 const struct syn_cli_command syn_cli_volume_rm = {
