@@ -40,8 +40,9 @@
 #define FGW_IDLE_MS          4000 /* a connection to an instance; Node ends them after 5 s */
 #define FGW_IDLE_MAX         64   /* of one instance */
 #define FGW_CONNECT_MS       1000
-#define FGW_REST_MS          200 /* an instance that refused a connection is left alone so long */
-#define FGW_SAMPLES_A_SECOND 20
+#define FGW_REST_MS          200  /* an instance that refused a connection is left alone so long */
+#define FGW_SAMPLES_A_SECOND 1    /* of a version that went well */
+#define FGW_ODD_A_SECOND     20   /* that did not, or were cold */
 #define FGW_RECORDS_MAX      2000 /* of one report */
 #define FGW_LOGS_MAX         5000
 #define FGW_REPORT_MS        250
@@ -143,7 +144,7 @@ struct fgw_version {
     unsigned told_running, told_waiting;
     struct fgw_usage *usage;
     int64_t sample_second;
-    unsigned samples;
+    unsigned samples, odd_samples;
 };
 
 struct fgw_cors {

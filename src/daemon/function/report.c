@@ -181,13 +181,16 @@ is_sampled(struct fgw_call *call, enum fgw_status status)
     struct fgw_version *version = call->version;
     int64_t second = call->ended_ns / 1000000000;
 
-    if ((status != FGW_OK && status != FGW_REJECTED) || call->cold || call->internal)
+    bool odd = (status != FGW_OK && status != FGW_REJECTED) || call->cold;
+
+    if (call->internal)
         return true;
     if (version->sample_second != second) {
         version->sample_second = second;
-        version->samples = 0;
+        version->samples = version->odd_samples = 0;
     }
-    return version->samples++ < FGW_SAMPLES_A_SECOND;
+    return odd ? version->odd_samples++ < FGW_ODD_A_SECOND
+               : version->samples++ < FGW_SAMPLES_A_SECOND;
 }
 
 static int

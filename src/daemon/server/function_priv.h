@@ -77,6 +77,9 @@ SYN_MUST int srv_calls_batch_write(struct srv_calls_batch *batch, struct srv_txn
  *  p99_us, by_version}. Owner: *ret is the caller's. */
 SYN_MUST int srv_calls_metrics(struct syn_server *server, const char *function, int64_t minutes,
                                json_t **ret, struct syn_err *err);
+/** Delete what is older than a day: minutes, and calls that are remembered. *removed grows. */
+SYN_MUST int srv_functions_sweep(struct syn_server *server, int64_t now_ms, unsigned *removed,
+                                 struct syn_err *err);
 /** The price of a call of the longest time. 0: the book has none. */
 int64_t srv_call_price(const struct syn_server *server, const json_t *spec);
 

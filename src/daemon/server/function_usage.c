@@ -414,3 +414,70 @@ srv_calls_metrics(struct syn_server *server, const char *function, int64_t minut
         *ret = SYN_TAKE(sums);
     return rc;
 }
+
+/* --- sweeping --------------------------------------------------------------------------------- */
+
+/* Keys that are to go, some at a time: what is so old is nobody's any more. */
+struct old {
+    struct syn_server *server;
+    int64_t before_ms;
+    struct srv_txn *txn;
+    unsigned *removed;
+};
+
+static int
+commit_old(struct old *old, struct syn_err *err)
+{
+    size_t count = old->txn->count;
+    int rc = count > 0 ? srv_txn_commit(old->server, old->txn, NULL, err) : SYN_OK;
+
+    if (rc == SYN_OK)
+        *old->removed += (unsigned)count;
+    srv_txn_fini(old->txn);
+    srv_txn_init(old->txn);
+    return rc < 0 ? rc : SYN_OK;
+}
+
+static int
+drop_old(struct old *old, const char *key, struct syn_err *err)
+{
+    int rc = srv_txn_delete(old->txn, key, err);
+
+    return rc < 0 || old->txn->count < SYN_STORE_ROWS_MAX ? rc : commit_old(old, err);
+}
+
+static int
+see_minute(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct old *old = arg;
+    int64_t minute = 0;
+
+    (void)doc;
+    (void)revision;
+    if (syn_parse_i64(strrchr(key, '/') + 1 + strspn(strrchr(key, '/') + 1, "0"), 0, INT64_MAX,
+                      "minute", &minute, NULL) < 0)
+        return SYN_OK;
+    return minute * MINUTE_MS < old->before_ms ? drop_old(old, key, err) : SYN_OK;
+}
+
+static int
+see_invocation(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct old *old = arg;
+
+    (void)revision;
+    return syn_json_i64(doc, "started_at", 0) < old->before_ms ? drop_old(old, key, err) : SYN_OK;
+}
+
+int
+srv_functions_sweep(struct syn_server *server, int64_t now_ms, unsigned *removed,
+                    struct syn_err *err)
+{
+    SRV_TXN(txn);
+    struct old old = {server, now_ms - MINUTES_MAX * MINUTE_MS, &txn, removed};
+    int rc = srv_each(server, "function-minute/", see_minute, &old, err);
+
+    if (rc == SYN_OK)
+        rc = srv_each(server, "invocation/", see_invocation, &old, err);
+    return rc < 0 ? rc : commit_old(&old, err);
+}
