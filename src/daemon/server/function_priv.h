@@ -51,8 +51,15 @@ SYN_MUST int srv_function_routes_put(struct syn_server *server, struct srv_txn *
 /* --- what calls used (function_usage.c) ------------------------------------------------------- */
 
 /** {provider: [usage items]} until now. Owner: *ret is the caller's. */
-SYN_MUST int srv_calls_read(struct syn_server *server, const char *function, json_t **ret,
-                            struct syn_err *err);
+SYN_MUST int srv_calls_read(struct syn_server *server, const char *function, int64_t now_ms,
+                            json_t **ret, struct syn_err *err);
+/** Note within `txn` what memory of instances is kept ready from now on, {provider: bytes}: it is
+ *  charged by the ms, called or not. The same again changes nothing. */
+SYN_MUST int srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *function,
+                            json_t *kept, bool *ret_changed, struct syn_err *err);
+/** Who provides the node; "" is the gateway, which is the platform's. */
+SYN_MUST int srv_node_provider(struct syn_server *server, const char *node, char out[SYN_ID_MAX],
+                               struct syn_err *err);
 /** What came to it between the two, into rows[SRV_OWN_MAX]. */
 SYN_MUST int srv_calls_usage(const json_t *before, const json_t *now, struct srv_own *rows,
                              size_t *ret_count, struct syn_err *err);
