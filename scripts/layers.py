@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     "runtime": ["base", "compute", "infra"],
     "orchestration": ["base", "compute", "chain", "market", r"synor/runtime/\w+_ops\.h"],
     "workload": ["base", "orchestration", r"synor/market/pricebook\.h"],
-    "daemon": ["base", "client", "compute", "chain", "market", "infra", "runtime",
+    "daemon": ["base", "client", "compute", "chain", "market", "infra", "runtime", "wasm",
                "orchestration", "workload"],
     "cli": ["base", "client"],
 }

@@ -112,6 +112,21 @@ read_headers(struct invocation *invocation, struct syn_err *err)
     return SYN_OK;
 }
 
+/* A call that is kept is a body: handlers see it as a POST to /. */
+static int
+check_async(const struct syn_cli *cli, struct syn_err *err)
+{
+    static const char *const options[] = {"method", "path", "header"};
+
+    for (size_t i = 0; syn_cli_has(cli, "async") && i < SYN_LEN(options); i++)
+        if (syn_cli_has(cli, options[i]))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "--%s: does not go with --async: of a call that is kept the handler "
+                            "sees the data alone",
+                            options[i]);
+    return SYN_OK;
+}
+
 static void
 make_path(const struct syn_cli *cli, struct syn_buf *out)
 {
@@ -292,6 +307,8 @@ run_invoke(struct syn_cli *cli)
     int rc = syn_json_pack(&invocation.heard, &err, "{}");
 
     if (rc == SYN_OK)
+        rc = check_async(cli, &err);
+    if (rc == SYN_OK)
         rc = read_data(&invocation, &err);
     if (rc == SYN_OK)
         rc = read_headers(&invocation, &err);
@@ -368,7 +385,7 @@ record_cells(struct syn_cli_table_out *rows, const json_t *record)
     syn_cli_cell(rows, "%s", syn_json_str(record, "id", ""));
     syn_cli_cell(rows, "%lld", (long long)syn_json_i64(record, "version", 0));
     syn_cli_cell(rows, "%s", syn_json_str(record, "trigger", ""));
-    syn_cli_cell(rows, "%s", syn_json_str(record, "status", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(record, "state", syn_json_str(record, "status", "")));
     syn_cli_cell(rows, "%lld", json_is_integer(http) ? (long long)json_integer_value(http) : 0);
     syn_cli_cell(rows, "%s", syn_json_str(record, "way", ""));
     syn_cli_cell(rows, "%s", format_us(syn_json_i64(record, "duration_us", 0), text, sizeof(text)));
@@ -393,15 +410,19 @@ show_stages(const struct syn_cli *cli, const json_t *stages)
                     format_us(json_integer_value(value), text, sizeof(text)));
 }
 
+/* What a kept call came to. */
 static void
-show_result(const struct syn_cli *cli, const json_t *result)
+show_result(const struct syn_cli *cli, const json_t *record)
 {
-    SYN_BUF(text);
+    int64_t attempts = syn_json_i64(record, "attempts", 0);
+    const char *bytes = syn_json_str(record, "result_base64", NULL);
 
-    if (result == NULL || json_is_null(result))
-        return;
-    if (syn_json_write(result, &text, NULL) == SYN_OK)
-        syn_cli_say(cli, "  result      %s", syn_buf_text(&text));
+    if (attempts > 0)
+        syn_cli_say(cli, "  attempts    %lld", (long long)attempts);
+    if (bytes != NULL)
+        syn_cli_say(cli, "  result      in base64: %s", bytes);
+    else if (syn_json_str(record, "result", NULL) != NULL)
+        syn_cli_say(cli, "  result      %s", syn_json_str(record, "result", ""));
 }
 
 static int
@@ -430,7 +451,7 @@ show_record(struct syn_cli *cli, const char *id)
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(record));
     syn_cli_say(cli, "%s  %s", syn_json_str(record, "id", id),
-                syn_json_str(record, "status", syn_json_str(record, "state", "?")));
+                syn_json_str(record, "state", syn_json_str(record, "status", "?")));
     syn_cli_say(cli, "  started     %s", format_when(record, text));
     syn_cli_say(cli, "  version     %lld", (long long)syn_json_i64(record, "version", 0));
     for (size_t i = 0; i < SYN_LEN(texts); i++)
@@ -448,7 +469,7 @@ show_record(struct syn_cli *cli, const char *id)
     show_stages(cli, json_object_get(record, "stages_us"));
     if (syn_json_i64(record, "billed_ms", 0) > 0)
         syn_cli_say(cli, "  billed      %lld ms", (long long)syn_json_i64(record, "billed_ms", 0));
-    show_result(cli, json_object_get(record, "result"));
+    show_result(cli, record);
     return 0;
 }
 

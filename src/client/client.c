@@ -327,7 +327,9 @@ syn_exchange_options(struct syn_exchange *exchange, const char *url)
         (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
                                exchange->body != NULL ? exchange->body : "");
     }
-    if (strcmp(method, "GET") != 0)
+    if (strcmp(method, "HEAD") == 0)
+        (void)curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    else if (strcmp(method, "GET") != 0 || exchange->body != NULL)
         (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 

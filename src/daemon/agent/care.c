@@ -36,6 +36,8 @@ struct care_check {
     char path[CARE_PATH_MAX]; /* "": by TCP */
     char host[CARE_HOST_MAX];
     char headers[SYN_SERVICE_CHECK_HEADER_BYTES_MAX + 1];
+    const char *grpc_service; /* NULL: not by gRPC; a text of `said_of` */
+    json_t *said_of;
     const char **argv; /* NULL: over the network; its texts are `command`'s */
     json_t *command;
     int64_t timeout_ms;
@@ -119,6 +121,10 @@ set_check(struct care_check *check, const json_t *spec, const char *name,
         check->port = syn_json_i64(spec, "port", 0);
     if (syn_str_eq(kind, "exec"))
         return set_command(check, json_object_get(said, "command"), err);
+    if (syn_str_eq(kind, "grpc")) {
+        check->said_of = json_incref(json_object_get(spec, name));
+        check->grpc_service = syn_json_str(check->said_of, "service", "");
+    }
     if (!syn_str_eq(kind, "http"))
         return SYN_OK;
     (void)syn_str_copy(check->path, sizeof(check->path), syn_json_str(said, "path", "/"));
@@ -209,6 +215,7 @@ agt_care_free(struct agt_care *care)
         agt_probe_end(&care->checks[i].probe);
         syn_free((void *)care->checks[i].argv);
         json_decref(care->checks[i].command);
+        json_decref(care->checks[i].said_of);
     }
     (void)agt_scrape_free(care->scrape);
     syn_free(care);
@@ -326,6 +333,7 @@ target_of(const struct agt_care *care, const struct care_check *check)
         .path = check->path[0] != '\0' ? check->path : NULL,
         .host = check->host[0] != '\0' ? check->host : NULL,
         .headers = check->headers,
+        .grpc_service = check->grpc_service,
         .argv = check->argv,
         .runtime = &care->instance->runtime,
         .instance = care->instance->handle,

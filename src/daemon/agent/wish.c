@@ -274,10 +274,15 @@ wish_mount(struct agt_instance *instance, struct agt_wish *wish, const json_t *m
     const char *kind = syn_json_str(mount, "kind", "");
 
     if (wish->spec.tmpfs_count == SYN_INSTANCE_MOUNTS_MAX ||
+        wish->spec.empties_count == SYN_INSTANCE_MOUNTS_MAX ||
         wish->shown_count == SYN_INSTANCE_MOUNTS_MAX)
         return SYN_FAIL(err, SYN_E_INTERNAL, "mounts: more than are understood");
     if (syn_str_eq(kind, "content") || syn_str_eq(kind, "volume"))
         return wish_folder(instance, wish, mount, syn_str_eq(kind, "volume"), err);
+    if (syn_str_eq(kind, "scratch")) {
+        wish->empties[wish->spec.empties_count++] = syn_json_str(mount, "path", "");
+        wish->spec.empties = wish->empties;
+    }
     if (!syn_str_eq(kind, "tmpfs"))
         return SYN_OK;
     wish->tmpfs[wish->spec.tmpfs_count++] =

@@ -40,8 +40,9 @@
 #define FGW_IDLE_MS          4000 /* a connection to an instance; Node ends them after 5 s */
 #define FGW_IDLE_MAX         64   /* of one instance */
 #define FGW_CONNECT_MS       1000
-#define FGW_REST_MS          200 /* an instance that refused a connection is left alone so long */
-#define FGW_SAMPLES_A_SECOND 20
+#define FGW_REST_MS          200  /* an instance that refused a connection is left alone so long */
+#define FGW_SAMPLES_A_SECOND 1    /* of a version that went well */
+#define FGW_ODD_A_SECOND     20   /* that did not, or were cold */
 #define FGW_RECORDS_MAX      2000 /* of one report */
 #define FGW_LOGS_MAX         5000
 #define FGW_REPORT_MS        250
@@ -138,11 +139,12 @@ struct fgw_version {
     bool is_active;
 
     struct fgw_version *dirty_next;
-    bool dirty; /* something of it is to be reported */
+    bool dirty;    /* something of it is to be reported */
+    bool load_due; /* its load, though it is as it was */
     unsigned told_running, told_waiting;
     struct fgw_usage *usage;
     int64_t sample_second;
-    unsigned samples;
+    unsigned samples, odd_samples;
 };
 
 struct fgw_cors {
@@ -228,6 +230,10 @@ const char *fgw_call_target(const struct fgw_call *call, size_t *ret_path);
 void fgw_call_placed(struct fgw_call *call, enum fgw_place place, struct fgw_instance *instance);
 /** It was not taken after all: wait again, before all others. */
 void fgw_call_back(struct fgw_call *call);
+/** How what answers it came: "wasm", "warm", "cold". */
+const char *fgw_call_way(const struct fgw_call *call);
+/** Begin the answer: syn_http_pass(), and for the server what only it is told. */
+void fgw_call_pass(struct fgw_call *call, int status, int64_t len);
 /** Note how it ended, and let others have its place. Then it is to be answered. */
 void fgw_call_end(struct fgw_call *call, enum fgw_status status, int http_status,
                   const char *message);
@@ -350,6 +356,8 @@ void fgw_stop(struct fgw *gateway, int64_t limit_ms, void (*done)(void *arg), vo
 struct fgw *fgw_free(struct fgw *gateway);
 /** The whole table is known: serve. */
 void fgw_known(struct fgw *gateway);
+/** Refuse system calls that this process never makes, from now on and for all of its threads. */
+SYN_MUST int fgw_confine(struct syn_err *err);
 /** A client of the server's. */
 SYN_MUST int fgw_client(const struct fgw *gateway, unsigned retries_max, struct syn_client **ret,
                         struct syn_err *err);

@@ -343,7 +343,7 @@ prepare(const struct syn_function_gateway_options *options, int *ret_fd, char *l
                        (unsigned)port);
     if (rc == SYN_OK)
         rc = syn_privilege_reduce(SYN_PRIVILEGE_NOTHING, err);
-    return rc;
+    return rc < 0 ? rc : fgw_confine(err);
 }
 
 static int

@@ -238,7 +238,7 @@ reply(struct fgw_guest *guest, struct syn_err *err)
     bool bodyless = guest->status == 204 || guest->status == 304;
     int rc = SYN_OK;
 
-    syn_http_pass(call->req, guest->status, (int64_t)guest->body.len);
+    fgw_call_pass(call, guest->status, (int64_t)guest->body.len);
     while (rc == SYN_OK && guest->head.len > 0 && at < end) {
         char *name = at;
         const char *value = name + strlen(name) + 1;

@@ -82,10 +82,7 @@ fetch(const struct job *job, struct syn_buf *code, struct syn_err *err)
         return rc;
     syn_buf_adds(&url, "/v1/content/");
     syn_client_escape(&url, job->code);
-    if (job->path[0] != '\0') {
-        syn_buf_adds(&url, "?path=");
-        syn_client_escape(&url, job->path);
-    }
+    syn_buf_adds(&url, "/data");
     rc = syn_buf_ok(&url, err);
     if (rc == SYN_OK)
         rc = syn_client_read(client, syn_buf_text(&url), take_bytes, code, err);
@@ -260,8 +257,9 @@ run(void *arg)
                   : load_module(job, &job->err);
     if (job->rc == SYN_OK)
         job->rc = make_environment(job, &job->err);
-    (void)syn_err_wrap(&job->err, job->rc, "%s version %lld", job->function,
-                       (long long)job->number);
+    if (job->rc < 0)
+        (void)syn_err_wrap(&job->err, job->rc, "%s version %lld", job->function,
+                           (long long)job->number);
     while (syn_loop_post(job->gateway->loop, loaded, job, NULL, &err) == SYN_E_LIMIT)
         (void)usleep(1000);
 }

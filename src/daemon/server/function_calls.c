@@ -8,6 +8,7 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/client.h>
+#include <synor/infra/http_pass.h>
 #include <synor/orchestration/document.h>
 
 #include "function_calls_priv.h"
@@ -20,6 +21,7 @@
 #define GATEWAY_SOCK "function/gateway.sock"
 #define STATUS_NAME  "x-synor-function-status"
 #define ID_NAME      "x-synor-invocation"
+#define WAY_NAME     "x-synor-way"
 #define RANDOM_CHARS 10
 
 /* A client that is in use: the end has it return. */
@@ -140,6 +142,8 @@ on_header(void *arg, const char *name, const char *value)
         (void)syn_str_copy(called->type, sizeof(called->type), value);
     if (syn_str_eq(name, "x-synor-error"))
         (void)syn_str_copy(called->error, sizeof(called->error), value);
+    if (syn_str_eq(name, WAY_NAME))
+        (void)syn_str_copy(called->way, sizeof(called->way), value);
 }
 
 static int
@@ -160,8 +164,8 @@ srv_call(struct syn_server *server, const struct srv_call *call, struct srv_call
 {
     SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
     char socket[SRV_PATH_MAX + 64], path[SYN_CLIENT_PATH_MAX], version[24] = "";
-    const char *const headers[] = {"x-synor-invocation", call->invocation, "x-synor-trigger",
-                                   call->trigger, NULL};
+    const char *headers[2 * (2 + SRV_CALL_HEADERS_MAX) + 1] = {
+        "x-synor-invocation", call->invocation, "x-synor-trigger", call->trigger, NULL};
     const struct syn_raw_call raw = {.method = call->method,
                                      .path = path,
                                      .headers = headers,
@@ -175,6 +179,8 @@ srv_call(struct syn_server *server, const struct srv_call *call, struct srv_call
     struct busy busy = {.client = NULL};
     int rc;
 
+    for (size_t i = 0; call->headers != NULL && call->headers[i] != NULL; i++)
+        headers[4 + i] = call->headers[i];
     *ret = (struct srv_called){.status = 0};
     (void)snprintf(socket, sizeof(socket), "%s/" GATEWAY_SOCK, server->data_dir);
     if (call->version > 0)
@@ -249,6 +255,8 @@ reply_called(struct invocation *invocation, struct syn_err *err)
         rc = syn_http_reply_header(invocation->req, ID_NAME, invocation->id, err);
     if (rc == SYN_OK)
         rc = syn_http_reply_header(invocation->req, STATUS_NAME, status, err);
+    if (rc == SYN_OK && called->way[0] != '\0')
+        rc = syn_http_reply_header(invocation->req, WAY_NAME, called->way, err);
     if (rc == SYN_OK && called->error[0] != '\0')
         rc = syn_http_reply_header(invocation->req, "x-synor-error", called->error, err);
     return rc;
@@ -310,6 +318,50 @@ keep_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct s
     return srv_event_call_put(server, txn, &event, err);
 }
 
+/* Headers that are of the way to us, or said anew on the way on. */
+static bool
+is_passed(const char *name)
+{
+    static const char *const kept[] = {
+        "host",
+        "connection",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "expect",
+        "te",
+        "trailer",
+        "upgrade",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "authorization",
+        "idempotency-key",
+        "if-match",
+    };
+
+    for (size_t i = 0; i < SYN_LEN(kept); i++)
+        if (syn_str_eq(kept[i], name))
+            return false;
+    return !syn_str_starts(name, "x-synor-");
+}
+
+/* What the handler sees of the request's headers. */
+static void
+headers_of(const struct syn_http_req *req, const char *ret[2 * SRV_CALL_HEADERS_MAX + 1])
+{
+    const char *name, *value;
+    size_t count = 0;
+
+    for (unsigned i = 0; syn_http_req_header_at(req, i, &name, &value); i++) {
+        if (count == 2 * SRV_CALL_HEADERS_MAX || !is_passed(name))
+            continue;
+        ret[count++] = name;
+        ret[count++] = value;
+    }
+    ret[count] = NULL;
+}
+
 static int
 invoke(struct invocation *invocation, struct syn_err *err)
 {
@@ -320,6 +372,7 @@ invoke(struct invocation *invocation, struct syn_err *err)
                             .trigger = "invoke",
                             .invocation = invocation->id,
                             .type = syn_http_req_header(invocation->req, "content-type")};
+    const char *headers[2 * SRV_CALL_HEADERS_MAX + 1];
     int64_t revision = 0;
     SYN_JSON(function);
     int rc = srv_work_load(invocation->server, &srv_function, invocation->req, &function, &revision,
@@ -334,6 +387,8 @@ invoke(struct invocation *invocation, struct syn_err *err)
         srv_events_poke(invocation->server->events);
         return rc;
     }
+    headers_of(invocation->req, headers);
+    call.headers = headers;
     call.function = syn_document_id(function);
     call.body = syn_http_req_body(invocation->req, &call.body_len);
     return srv_call(invocation->server, &call, &invocation->called, err);

@@ -7,6 +7,7 @@
 #include "function_priv.h"
 
 #define SRV_CALL_ID_SIZE     32
+#define SRV_CALL_HEADERS_MAX 64
 #define SRV_CALL_PAYLOAD_MAX SYN_FUNCTION_PAYLOAD_MAX_BYTES
 
 /** A fresh invocation's id: they sort by time. */
@@ -14,13 +15,14 @@ void srv_call_id(const struct syn_server *server, char out[SRV_CALL_ID_SIZE]);
 
 /** What is called, and how. Borrowed for the call. */
 struct srv_call {
-    const char *function;   /* id */
-    int64_t version;        /* 0: as traffic is parted */
-    const char *method;     /* "POST" */
-    const char *path;       /* with its query; "/" */
-    const char *trigger;    /* "invoke", "schedule", "queue" */
-    const char *invocation; /* its id */
-    const char *type;       /* of the body */
+    const char *function;       /* id */
+    int64_t version;            /* 0: as traffic is parted */
+    const char *method;         /* "POST" */
+    const char *path;           /* with its query; "/" */
+    const char *trigger;        /* "invoke", "schedule", "queue" */
+    const char *invocation;     /* its id */
+    const char *type;           /* of the body */
+    const char *const *headers; /* more: name, value, ..., at most SRV_CALL_HEADERS_MAX, NULL */
     const void *body;
     size_t body_len;
 };
@@ -30,6 +32,7 @@ struct srv_called {
     int status;
     char type[128];
     char error[128]; /* x-synor-error: the handler raised it; "" */
+    char way[16];    /* how what answered came: "wasm", "warm", "cold" */
     struct syn_buf body;
 };
 void srv_called_fini(struct srv_called *called);

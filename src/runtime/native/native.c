@@ -106,6 +106,16 @@ furnish_scratch(const struct syn_instance_spec *spec, const struct syn_plan *pla
         if (fchownat(dir, folders[i], uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
             return SYN_FAIL_SYS(err, errno, "giving %s to the instance", folders[i]);
     }
+    for (size_t i = 0; i < spec->empties_count; i++) {
+        char folder[32];
+
+        (void)snprintf(folder, sizeof(folder), SYN_DIR_EMPTIES "/%zu", i);
+        rc = syn_dir_make(dir, folder, 01777, err);
+        if (rc < 0)
+            return rc;
+        if (fchmodat(dir, folder, 01777, 0) < 0)
+            return SYN_FAIL_SYS(err, errno, "opening %s to the instance", folder);
+    }
     return SYN_OK;
 }
 

@@ -24,6 +24,7 @@
 #define SYN_DIR_ROOT     "root"    /* this instance's own files over the image's */
 #define SYN_DIR_ROOTFS   "rootfs"  /* a pod's root put together, from which is bound */
 #define SYN_DIR_SHM      "shm"     /* a pod's file system in memory, for /dev/shm */
+#define SYN_DIR_EMPTIES  "empty"   /* within the scratch space: empty/0, empty/1, ... */
 #define SYN_DIR_SECRETS  "secrets" /* a file system in memory that is never swapped out */
 #define SYN_DIR_TMPFS    "tmpfs"   /* a pod's file systems in memory: 0, 1, ... */
 #define SYN_DIR_MAPPED   "volumes" /* volumes as they are this instance's: 0, 1, ... */

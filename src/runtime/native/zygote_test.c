@@ -45,7 +45,7 @@ static const char program[] = "import os, signal, sys\n"
                               "        except Exception as error:\n"
                               "            said = f'{type(error).__name__}: {error}'\n"
                               "        link.sendall(said.encode())\n"
-    "        link.shutdown(1)\n"
+                              "        link.shutdown(1)\n"
                               "        link.close()\n";
 
 static struct syn_zygote *zygote;

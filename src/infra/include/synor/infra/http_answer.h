@@ -26,8 +26,8 @@ struct syn_http_chunks {
     unsigned digits;
 };
 
-/** Look for the end of a head in data[0..len), of which *scanned bytes were searched before. Returns
- * the head's length with its empty line, or 0: it is not complete. */
+/** Look for the end of a head in data[0..len), of which *scanned bytes were searched before.
+ * Returns the head's length with its empty line, or 0: it is not complete. */
 size_t syn_http_answer_end(const char *data, size_t len, size_t *scanned);
 /** Parse data[0..len), which ends with the empty line and is changed. Returns 0; INVALID; LIMIT:
  * too many headers; UNSUPPORTED: a version or transfer coding. */

@@ -95,6 +95,9 @@ struct syn_instance_spec {
     size_t drivers_count;
     const struct syn_tmpfs *tmpfs;
     size_t tmpfs_count;
+    /** Places inside, as of a bind, of empty folders of the scratch space, writable to all. */
+    const char *const *empties;
+    size_t empties_count;
     const struct syn_secret_file *secrets;
     size_t secrets_count;
     const char *hostname;   /* a host name; default the id */
