@@ -104,45 +104,41 @@ struct fgw_usage {
 struct fgw_call;
 
 struct fgw_version {
-    unsigned refs; /* the table, calls, loading, what is to be reported */
     struct fgw *gateway;
+    unsigned refs; /* the table, calls, loading, what is to be reported */
+    bool wasm, retired, seen;
     char function[SYN_ID_MAX];
     int64_t number;
-    json_t *config; /* what does not change, as it was told */
+    json_t *config;          /* what does not change, as it was told */
+    const char *code, *path; /* of `config` */
     enum fgw_state state;
     int weight;
-    bool wasm, retired, seen;
-    const char *code, *path; /* of `config` */
     int64_t memory_bytes, timeout_ms, concurrency, max_waiting;
     int64_t request_bytes_max, response_bytes_max, fuel;
     char **environment; /* "NAME=value", NULL-ended; of guests */
+    char *tail;         /* header lines that all of its requests to instances have */
+    struct fgw_instance *instances;
 
     /* guests */
     struct syn_wasm_module *module;
-    bool loading;
     int64_t load_again_ms; /* after a failure that may pass; 0: none */
-    bool told;             /* how that came out is known, in `outcome` */
-    bool news;             /* and the server has not been told */
     enum fgw_state outcome;
+    bool loading;
+    bool told; /* how that came out is known, in `outcome` */
+    bool news; /* and the server has not been told */
+    bool turning;
     char message[232];
     unsigned slow; /* how often its guests were not done at once, lately */
-    bool turning;
 
-    struct fgw_instance *instances;
-    char *tail; /* header lines that all of its requests have */
-
-    struct fgw_call *active, *active_last;   /* that are not answered, oldest first */
-    struct fgw_call *waiting, *waiting_last; /* of them, those without an instance */
     unsigned running, waiting_count;
+    struct fgw_call *active, *active_last;         /* that are not answered, oldest first */
+    struct fgw_call *waiting, *waiting_last;       /* of them, those without an instance */
     struct fgw_version *active_next, *active_prev; /* versions with such calls */
-    bool is_active;
-
-    struct fgw_version *dirty_next;
-    bool dirty; /* something of it is to be reported */
-    unsigned told_running, told_waiting;
-    struct fgw_usage *usage;
+    struct fgw_version *dirty_next;                /* something of it is to be reported */
+    bool is_active, dirty;
+    unsigned told_running, told_waiting, samples;
     int64_t sample_second;
-    unsigned samples;
+    struct fgw_usage *usage;
 };
 
 struct fgw_cors {

@@ -5,6 +5,7 @@
 #include "function_priv.h"
 
 #include <inttypes.h>
+#include <limits.h>
 
 #include <synor/base/clock.h>
 #include <synor/base/log.h>
@@ -32,6 +33,7 @@ struct fgw_reports {
     int64_t seq;
     struct syn_watch *timer;
     int64_t sent_ms;           /* when the last was begun */
+    int64_t loads_ms;          /* when all loads were told */
     struct fgw_version *dirty; /* with references */
     json_t *calls, *logs;      /* arrays */
     int64_t calls_lost, logs_lost;
@@ -314,9 +316,10 @@ static int
 make(struct fgw_reports *reports, json_t **ret, struct syn_err *err)
 {
     SYN_JSON(doc);
-    int rc = syn_json_pack(&doc, err, "{s:s, s:I, s:s, s:[], s:[], s:[]}", "boot", reports->boot,
-                           "seq", (json_int_t)(reports->seq + 1), "listen",
-                           reports->gateway->listen, "versions", "loads", "usage");
+    const json_int_t seq = reports->seq + 1;
+    int rc =
+        syn_json_pack(&doc, err, "{s:s, s:I, s:s, s:[], s:[], s:[]}", "boot", reports->boot, "seq",
+                      seq, "listen", reports->gateway->listen, "versions", "loads", "usage");
 
     for (struct fgw_version *at = reports->dirty; rc == SYN_OK && at != NULL; at = at->dirty_next)
         rc = add_version(doc, at, err);
@@ -358,6 +361,19 @@ send_take(struct fgw_reports *reports, json_t *doc)
     (void)pthread_mutex_unlock(&reports->lock);
 }
 
+/* A server that has started anew knows no load: what there is is told again now and then. */
+static void
+renew_loads(struct fgw_reports *reports)
+{
+    if (reports->sent_ms - reports->loads_ms < FGW_REPORT_IDLE_MS)
+        return;
+    reports->loads_ms = reports->sent_ms;
+    for (struct fgw_version *at = reports->gateway->active; at != NULL; at = at->active_next) {
+        at->told_running = UINT_MAX;
+        fgw_report_dirty(at);
+    }
+}
+
 static void
 tell(struct fgw_reports *reports)
 {
@@ -365,9 +381,12 @@ tell(struct fgw_reports *reports)
     struct syn_err err;
 
     reports->sent_ms = syn_loop_now_ms(reports->gateway->loop);
+    reports->under_way = true;
+    renew_loads(reports);
     if (make(reports, &doc, &err) < 0 || !renew_lists(reports)) {
         json_decref(doc);
         syn_log_kv(SYN_LOG_ERROR, "gateway.report", "error", "out of memory", NULL);
+        reports->under_way = false;
         want(reports);
         return;
     }
@@ -384,7 +403,6 @@ tell(struct fgw_reports *reports)
                 (long long)reports->calls_lost, (long long)reports->logs_lost);
     reports->calls_lost = reports->logs_lost = 0;
     reports->seq++;
-    reports->under_way = true;
     send_take(reports, doc);
 }
 

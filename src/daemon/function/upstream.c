@@ -552,7 +552,9 @@ feed(struct fgw_link *link, const char *data, size_t len, size_t *ret_used, stru
             done = link->left == 0;
         } else if (link->framing == CHUNKED) {
             rc = syn_http_chunks_feed(&link->chunks, data + used, len - used, &step, &span, &size,
-                                      &done, err);
+                                      err);
+            done = rc == SYN_HTTP_CHUNKS_END;
+            rc = done ? SYN_OK : rc;
         }
         call->response_bytes += (int64_t)size;
         if (rc == SYN_OK && call->response_bytes > call->version->response_bytes_max)
