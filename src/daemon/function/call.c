@@ -147,7 +147,7 @@ call_drop(void *arg)
     struct fgw *gateway = call->gateway;
 
     assert(call->place == FGW_ARRIVES || call->place == FGW_ENDED);
-    gateway->body_bytes -= call->body_counted;
+    gateway->answer_bytes -= call->answer_counted;
     if (call->version != NULL)
         fgw_version_unref(call->version);
     call->next = gateway->free_calls;
@@ -414,6 +414,9 @@ expire(struct fgw_call *call)
 
     if (call->place == FGW_PASSED)
         fgw_link_cut(SYN_TAKE(call->link));
+    /* Where one request at a time is served, this one still is. */
+    if (call->instance != NULL && call->version->concurrency == 1)
+        call->instance->rests_until_ms = syn_loop_now_ms(call->gateway->loop) + FGW_BUSY_REST_MS;
     (void)snprintf(text, sizeof(text), "not done within %lld ms",
                    (long long)call->version->timeout_ms);
     if (!begun) {
@@ -691,23 +694,10 @@ admit(struct fgw_call *call, struct syn_err *err)
     return SYN_OK;
 }
 
-/* Bodies of all requests together. */
-static int
-count_body(struct fgw_call *call, int64_t bytes, struct syn_err *err)
-{
-    if (call->gateway->body_bytes + bytes > FGW_BODIES_MAX)
-        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "too many large requests at a time");
-    call->gateway->body_bytes += bytes;
-    call->body_counted += bytes;
-    return SYN_OK;
-}
-
 int
 fgw_call_head(struct syn_http_req *req, void *ctx, int64_t *ret_body_max, struct syn_err *err)
 {
     struct fgw_call *call = call_new(ctx, req);
-    const char *length = syn_http_req_header(req, "content-length");
-    uint64_t bytes = 0;
     int rc;
 
     if (call == NULL)
@@ -718,13 +708,8 @@ fgw_call_head(struct syn_http_req *req, void *ctx, int64_t *ret_body_max, struct
     rc = call->internal ? find_internal(call, err) : find_routed(call, err);
     if (rc == SYN_OK && !call->preflight)
         rc = admit(call, err);
-    if (rc < 0 || call->preflight)
-        return rc;
-    *ret_body_max = call->version->request_bytes_max;
-    if (length != NULL)
-        rc = syn_parse_u64(length, 0, INT64_MAX, "Content-Length", &bytes, err);
-    if (rc == SYN_OK && (int64_t)bytes <= *ret_body_max)
-        rc = count_body(call, (int64_t)bytes, err);
+    if (rc == SYN_OK && !call->preflight)
+        *ret_body_max = call->version->request_bytes_max;
     return rc;
 }
 
@@ -733,7 +718,6 @@ fgw_call_serve(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct fgw_call *call = syn_http_req_identity(req);
     size_t size = 0;
-    int rc = SYN_OK;
 
     (void)ctx;
     if (call->preflight) {
@@ -741,10 +725,8 @@ fgw_call_serve(struct syn_http_req *req, void *ctx, struct syn_err *err)
         return SYN_OK;
     }
     (void)syn_http_req_body(req, &size);
-    if (call->body_counted == 0 && size > 0)
-        rc = count_body(call, (int64_t)size, err);
-    if (rc == SYN_OK && size > 0 && syn_clock_ns() >= call->deadline_ns)
-        rc = SYN_FAIL(err, SYN_E_TIMEOUT, "the request took %lld ms to arrive",
-                      (long long)call->version->timeout_ms);
-    return rc < 0 ? rc : begin(call, err);
+    if (size > 0 && syn_clock_ns() >= call->deadline_ns)
+        return SYN_FAIL(err, SYN_E_TIMEOUT, "the request took more than %lld ms to arrive",
+                        (long long)call->version->timeout_ms);
+    return begin(call, err);
 }

@@ -32,6 +32,8 @@
 
 #define FGW_SWEEP_MS         5                  /* between two looks at deadlines */
 #define FGW_BODIES_MAX       (INT64_C(1) << 30) /* bytes of all bodies that are kept */
+#define FGW_ANSWERS_MAX      (INT64_C(1) << 30) /* bytes of all answers of guests */
+#define FGW_GUESTS_A_VERSION 64                 /* of SYN_WASM_INSTANCES: what a version may have */
 #define FGW_CONNS_MAX        16384              /* of clients */
 #define FGW_LOG_BYTES        65536              /* of one call of a guest */
 #define FGW_TABLE_ELEMENTS   10000              /* of a guest's tables */
@@ -40,7 +42,8 @@
 #define FGW_IDLE_MS          4000 /* a connection to an instance; Node ends them after 5 s */
 #define FGW_IDLE_MAX         64   /* of one instance */
 #define FGW_CONNECT_MS       1000
-#define FGW_REST_MS          200 /* an instance that refused a connection is left alone so long */
+#define FGW_BUSY_REST_MS     1000 /* one that had no time for its only request */
+#define FGW_REST_MS          200  /* an instance that refused a connection is left alone so long */
 #define FGW_SAMPLES_A_SECOND 20
 #define FGW_RECORDS_MAX      2000 /* of one report */
 #define FGW_LOGS_MAX         5000
@@ -207,7 +210,7 @@ struct fgw_call {
     int64_t arrived_ns, deadline_ns, placed_ns, first_ns, ended_ns;
     int64_t create_us, init_us;
     bool cold;
-    int64_t body_counted, response_bytes, memory_bytes;
+    int64_t answer_counted, response_bytes, memory_bytes;
     uint64_t fuel;
     struct fgw_guest *guest;
     struct fgw_link *link;
@@ -331,7 +334,7 @@ struct fgw {
     struct fgw_version *active;
     struct fgw_call *free_calls;
     struct fgw_guest *free_guests;
-    int64_t body_bytes;
+    int64_t answer_bytes;         /* of guests, that are not out yet */
     void (*on_synced)(void *arg); /* once; may be NULL */
     void *on_synced_arg;
 };
