@@ -25,8 +25,8 @@
 #include <synor/base/str.h>
 
 #define SLOW_MAX    64
-#define SLOW_FROM   8 /* above: not on the loop */
-#define NICE        5 /* of the threads: the loop goes first */
+#define SLOW_FROM   8  /* above: not on the loop */
+#define NICE        10 /* of the threads: the loop goes first */
 #define THREADS_MAX 64
 #define KEEP_BYTES  65536 /* of buffers, between two calls */
 
