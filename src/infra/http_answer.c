@@ -20,6 +20,10 @@ syn_http_answer_parse(char *data, size_t len, struct syn_http_answer *ret, struc
     for (unsigned i = 0; i < head.header_count; i++) {
         ret->headers[i].name = head.headers[i].name;
         ret->headers[i].value = head.headers[i].value;
+        for (char *at = head.headers[i].value; *at != '\0'; at++) {
+            if (*at == '\t') /* means the same, and can be sent on */
+                *at = ' ';
+        }
     }
     ret->content_length = head.content_length;
     ret->chunked = head.chunked;

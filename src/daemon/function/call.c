@@ -215,13 +215,6 @@ leave_place(struct fgw_call *call)
     }
 }
 
-void
-fgw_call_back(struct fgw_call *call)
-{
-    leave_place(call);
-    wait_link(call, true);
-}
-
 /* Guests of all versions share the engine's places. */
 void
 fgw_guests_turn(struct fgw *gateway)
@@ -381,12 +374,13 @@ move(struct fgw_call *call, struct fgw_version *to)
     fgw_version_unref(from);
 }
 
-void
-fgw_version_leave(struct fgw_version *version, struct fgw_function *function)
+/* Its calls go to the function's other versions, if there are any. */
+static void
+move_all(struct fgw_version *version, struct fgw_function *function)
 {
     (void)fgw_version_ref(version);
     while (version->waiting != NULL) {
-        struct fgw_version *other = fgw_function_pick(function);
+        struct fgw_version *other = function != NULL ? fgw_function_pick(function) : NULL;
 
         if (other != NULL && other->state == FGW_READY)
             move(version->waiting, other);
@@ -394,13 +388,34 @@ fgw_version_leave(struct fgw_version *version, struct fgw_function *function)
             fgw_call_fail(version->waiting, FGW_UNAVAILABLE, SYN_E_UNAVAILABLE, 0,
                           "the function's version is gone");
     }
+    for (size_t i = 0; function != NULL && i < function->version_count; i++)
+        fgw_version_turn(function->versions[i]);
+    fgw_version_unref(version);
+}
+
+void
+fgw_version_leave(struct fgw_version *version, struct fgw_function *function)
+{
+    move_all(version, function);
     for (struct fgw_instance *at = version->instances, *next; at != NULL; at = next) {
         next = at->next;
         at->gone = true;
         fgw_instance_tidy(at, true);
         fgw_instance_check(at);
     }
-    fgw_version_unref(version);
+}
+
+void
+fgw_call_back(struct fgw_call *call)
+{
+    struct fgw_version *version = call->version;
+
+    leave_place(call);
+    wait_link(call, true);
+    if (version->retired)
+        move_all(version, syn_map_find(version->gateway->functions, version->function));
+    else
+        fgw_version_turn(version);
 }
 
 /* --- deadlines -------------------------------------------------------------------------------- */

@@ -225,7 +225,7 @@ const char *fgw_trigger_name(enum fgw_trigger trigger);
 const char *fgw_call_target(const struct fgw_call *call, size_t *ret_path);
 /** It is on its way to `instance` (NULL: to a guest). */
 void fgw_call_placed(struct fgw_call *call, enum fgw_place place, struct fgw_instance *instance);
-/** It was not taken after all: wait again, before all others. */
+/** It was not taken after all: wait again, before all others, and perhaps be placed at once. */
 void fgw_call_back(struct fgw_call *call);
 /** Note how it ended, and let others have its place. Then it is to be answered. */
 void fgw_call_end(struct fgw_call *call, enum fgw_status status, int http_status,

@@ -396,13 +396,11 @@ static void
 link_refused(struct fgw_link *link)
 {
     struct fgw_call *call = link->call;
-    struct fgw_version *version = call->version;
 
     link->instance->rests_until_ms = syn_loop_now_ms(call->gateway->loop) + FGW_REST_MS;
     call->link = NULL;
     link_close(link);
     fgw_call_back(call);
-    fgw_version_turn(version);
 }
 
 static bool
