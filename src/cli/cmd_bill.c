@@ -5,7 +5,8 @@
 #include "commands_priv.h"
 
 static const struct syn_cli_operand bill_operand[] = {
-    {"BILL", SYN_CLI_TEXT, true, false, "Id of the bill, or the job or service that it is about"},
+    {"BILL", SYN_CLI_TEXT, true, false,
+     "Id of the bill, or the job, service or volume it is about"},
 };
 
 /* Which period of a service; a job has one bill a run. */
@@ -42,7 +43,7 @@ static const struct syn_cli_view bill_view = {
 
 static const struct syn_cli_option list_options[] = {
     {"of", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "all",
-     "Only those of this job or service; not with --watch"},
+     "Only those of this job, service or volume; not with --watch"},
     SYN_CLI_WATCH_OPTION,
 };
 
@@ -95,19 +96,25 @@ show_bill(struct syn_cli *cli, const json_t *bill)
     const json_t *spec = json_object_get(bill, "spec");
     const json_t *status = json_object_get(bill, "status");
     const json_t *period = json_object_get(spec, "period");
+    const char *volume = syn_json_str(spec, "volume", NULL);
     struct syn_err err;
     size_t i;
     json_t *line;
 
-    syn_cli_say(cli, "Bill %s  job %s  run %lld  %s", syn_json_str(bill, "id", "?"),
-                syn_json_str(spec, "job", "?"), (long long)syn_json_i64(spec, "run", 1),
-                syn_json_str(status, "state", "?"));
+    if (volume != NULL)
+        syn_cli_say(cli, "Bill %s  volume %s  %s", syn_json_str(bill, "id", "?"), volume,
+                    syn_json_str(status, "state", "?"));
+    else
+        syn_cli_say(cli, "Bill %s  job %s  run %lld  %s", syn_json_str(bill, "id", "?"),
+                    syn_json_str(spec, "job", "?"), (long long)syn_json_i64(spec, "run", 1),
+                    syn_json_str(status, "state", "?"));
     if (period != NULL)
         syn_cli_say(cli, "period    %lld, from %s to %s%s",
                     (long long)syn_json_i64(period, "number", 1),
                     syn_json_str(period, "since", "?"), syn_json_str(period, "until", "?"),
-                    syn_json_str(status, "rest", NULL) != NULL ? "; the service runs on"
-                                                               : ", the last one");
+                    syn_json_str(status, "rest", NULL) == NULL ? ", the last one"
+                    : volume != NULL                           ? "; the volume is kept"
+                                                               : "; the service runs on");
     if (syn_cli_rows_new("ITEM|>QUANTITY|UNIT|>PRICE|>AMOUNT", &rows, &err) < 0)
         return syn_cli_fail(cli, &err);
     json_array_foreach (json_object_get(status, "lines"), i, line) {

@@ -29,6 +29,20 @@ place_of(const json_t *volume)
     return node[0] != '\0' ? syn_json_str(volume, "node_name", node) : "";
 }
 
+static void
+show_cost(struct syn_cli *cli, const json_t *cost)
+{
+    const char *until = syn_json_str(cost, "removed_at", NULL);
+
+    syn_cli_say(cli, "  price       %s SYNOR an hour, %s a month, used or not",
+                syn_json_str(cost, "rate_hour", "?"), syn_json_str(cost, "rate_month", "?"));
+    syn_cli_say(cli, "  cost        %s SYNOR of this period so far, %s are locked for it",
+                syn_json_str(cost, "spent", "?"), syn_json_str(cost, "locked", "?"));
+    if (until != NULL)
+        syn_cli_say(cli, "  unpaid      the account has no money for it: it is kept until %s",
+                    until);
+}
+
 static int
 show_take(struct syn_cli *cli, json_t *volume_take)
 {
@@ -48,6 +62,7 @@ show_take(struct syn_cli *cli, json_t *volume_take)
                 place[0] != '\0' ? place : "none yet: that of the first replica with it");
     if (used >= 0)
         syn_cli_say(cli, "  used        %s", syn_format_bytes(used, has));
+    show_cost(cli, json_object_get(volume_take, "cost"));
     json_array_foreach (json_object_get(volume_take, "used_by"), i, service)
         syn_cli_say(cli, "  used by     %s", json_string_value(service));
     json_decref(volume_take);
@@ -62,6 +77,8 @@ static const struct syn_cli_option create_options[] = {
      "The node that it is on, by id or name"},
     {"shared", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
      "Several replicas, and services, may write to it at once"},
+    {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "Say what it would cost; make nothing"},
 };
 
 static const struct syn_cli_spec_key numbers[] = {{"size", "size_bytes"}};
@@ -81,14 +98,36 @@ make_body(const struct syn_cli *cli, json_t **ret, struct syn_err *err)
     return rc;
 }
 
+static void
+show_plan(const struct syn_cli *cli, const json_t *plan)
+{
+    const json_t *cost = json_object_get(plan, "cost");
+    bool placed = *syn_json_str(plan, "node", "") != '\0';
+
+    syn_cli_note(cli, "Price: %s SYNOR an hour, %s a month, used or not, from %s on.",
+                 syn_json_str(cost, "rate_hour", "?"), syn_json_str(cost, "rate_month", "?"),
+                 placed ? "now" : "when it has its node");
+    if (placed)
+        syn_cli_note(cli, "%s SYNOR are locked to begin with.", syn_json_str(cost, "locked", "?"));
+}
+
+static const struct syn_cli_plan_view plan_view = {
+    .show = show_plan, .question = "Make it?", .declined = "Nothing was made."};
+
 static int
 run_create(struct syn_cli *cli)
 {
     SYN_JSON(body);
+    SYN_JSON(plan);
     json_t *volume = NULL;
     struct syn_err err;
+    int status;
     int rc = make_body(cli, &body, &err);
 
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "POST", "/v1/volumes?plan=true", body, &plan, &err);
+    if (rc == SYN_OK && !syn_cli_plan_agreed(cli, &plan_view, plan, &status))
+        return status;
     if (rc == SYN_OK)
         rc = syn_cli_call(cli, "POST", "/v1/volumes", body, &volume, &err);
     if (rc < 0)
@@ -100,7 +139,8 @@ const struct syn_cli_command syn_cli_volume_create = {
     .path = "compute volume create",
     .summary = "Make a volume, which outlives the replicas that use it",
     .detail = "It is on one node, where replicas with it run from then on: the one that is named, "
-              "or that of the first replica. It stays until it is removed by hand.",
+              "or that of the first replica. It stays until it is removed by hand, and is paid "
+              "for as long as it has a node. Plan and price are shown first.",
     .examples = "  synor compute volume create data --size 20gb\n"
                 "  synor compute service deploy --name db --image db:1 --volume "
                 "data:/var/lib/db\n",

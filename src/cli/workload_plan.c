@@ -42,7 +42,7 @@ end_with_plan(struct syn_cli *cli, const struct syn_cli_plan_view *view, json_t 
     int refusal = refusal_of(plan, &err);
     int status = 0;
 
-    if (!syn_json_bool(plan, "placeable", false))
+    if (!syn_json_bool(plan, "placeable", true)) /* not all need a place */
         status = syn_err_info(SYN_E_UNPLACEABLE)->exit;
     else if (refusal < 0)
         status = syn_err_info(refusal)->exit;

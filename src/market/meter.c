@@ -442,8 +442,8 @@ syn_sample_decode(const json_t *doc, struct syn_sample *ret_sample, struct syn_e
     return rc;
 }
 
-static int
-encode_usage(const struct syn_usage_sum *usage, json_t *array, struct syn_err *err)
+int
+syn_usage_encode(const struct syn_usage_sum *usage, json_t *array, struct syn_err *err)
 {
     for (size_t i = 0; i < usage->count; i++) {
         char text[SYN_EXACT_TEXT_MAX];
@@ -488,6 +488,23 @@ decode_usage_item(const json_t *doc, struct syn_usage_sum *usage, struct syn_err
 }
 
 int
+syn_usage_decode(const json_t *array, struct syn_usage_sum *ret, struct syn_err *err)
+{
+    struct syn_usage_sum usage = {0};
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach (array, i, item) {
+        int rc = decode_usage_item(item, &usage, err);
+
+        if (rc != 0)
+            return rc;
+    }
+    *ret = usage;
+    return SYN_OK;
+}
+
+int
 syn_meter_encode(const struct syn_meter *meter, json_t **ret, struct syn_err *err)
 {
     SYN_JSON(doc);
@@ -497,7 +514,7 @@ syn_meter_encode(const struct syn_meter *meter, json_t **ret, struct syn_err *er
                            "to_ms", (json_int_t)meter->to_ms, "usage");
 
     if (rc == 0)
-        rc = encode_usage(&meter->usage, json_object_get(doc, "usage"), err);
+        rc = syn_usage_encode(&meter->usage, json_object_get(doc, "usage"), err);
     if (rc == 0)
         rc = encode_observed(&meter->used, &used, err);
     if (rc == 0)
@@ -513,9 +530,8 @@ syn_meter_decode(const json_t *doc, struct syn_meter *ret_meter, struct syn_err 
     static const char *const known[] = {"instance", "seq",  "from_ms", "to_ms",
                                         "usage",    "used", NULL};
     struct syn_meter meter = {0};
-    json_t *usage, *item;
+    json_t *usage;
     const char *instance;
-    size_t i;
     int rc = syn_json_only_keys(doc, "meter", known, err);
 
     if (rc == 0)
@@ -532,15 +548,11 @@ syn_meter_decode(const json_t *doc, struct syn_meter *ret_meter, struct syn_err 
         rc = decode_observed(doc, &meter.used, err);
     if (rc == 0)
         rc = syn_json_get_arr(doc, "meter", "usage", &usage, err);
-    if (rc != 0)
-        return rc;
-    json_array_foreach (usage, i, item) {
-        rc = decode_usage_item(item, &meter.usage, err);
-        if (rc != 0)
-            return rc;
-    }
-    *ret_meter = meter;
-    return SYN_OK;
+    if (rc == 0)
+        rc = syn_usage_decode(usage, &meter.usage, err);
+    if (rc == 0)
+        *ret_meter = meter;
+    return rc;
 }
 
 /* ---- reports ---- */

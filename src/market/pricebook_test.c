@@ -19,6 +19,7 @@ static const struct {
     {"vram", "0.01", "gb-hour", "compute"},
     {"inference:tokens", "0.1", "1m-tokens", "compute"},
     {"storage:hot", "0.1", "gb-month", "storage"},
+    {"volume", "0.001", "gb-hour", "storage"},
     {"ingress", "0", "gb", "network"},
     {"egress", "0.05", "gb", "network"},
     {"lb", "0.01", "hour", "network"},

@@ -77,6 +77,26 @@ work_check_env(json_t *env, const char *const *reserved, size_t count, size_t by
 }
 
 int
+work_check_secrets(json_t *secrets, const json_t *env, const char *const *reserved, size_t count,
+                   size_t bytes_max, struct syn_err *err)
+{
+    const char *variable;
+    json_t *name;
+    int rc = work_check_env(secrets, reserved, count, bytes_max, err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.secrets");
+    json_object_foreach (secrets, variable, name) {
+        if (!syn_name_ok(json_string_value(name)))
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: \"%.63s\" is no name of a secret",
+                            variable, json_string_value(name));
+        if (json_object_get(env, variable))
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: spec.env sets it, too", variable);
+    }
+    return SYN_OK;
+}
+
+int
 work_check_image(const char *image, struct syn_err *err)
 {
     struct syn_image_ref ref;

@@ -20,6 +20,10 @@ int64_t work_run(const json_t *doc);
 SYN_MUST int work_check_env(json_t *env, const char *const *reserved, size_t count,
                             size_t bytes_max, struct syn_err *err);
 
+/* Check the variables of `env` that are set to secrets: {VARIABLE: NAME}. As work_check_env(). */
+SYN_MUST int work_check_secrets(json_t *secrets, const json_t *env, const char *const *reserved,
+                                size_t count, size_t bytes_max, struct syn_err *err);
+
 /* Check the image of a spec: synor://NAME, synor://CID, or a reference to a registry. INVALID. */
 SYN_MUST int work_check_image(const char *image, struct syn_err *err);
 

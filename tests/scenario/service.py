@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Services from outside: deployed, reached, killed, scaled, updated, rolled back, billed."""
+import datetime
 import errno
 import http.client
 import json
@@ -355,7 +356,11 @@ def a_volume_is_used_by_one_at_a_time(p):
     mounted = ["--volume", "kept:/data"]
     check("compute volume create" in
           p.error("compute", "service", "deploy", *KEEPS, *mounted, "--yes")["message"])
-    p.json("compute", "volume", "create", "kept", "--size", "16mb")
+    plan = p.json("compute", "volume", "create", "kept", "--size", "16mb", "--plan")
+    equal((plan["cost"]["rate_hour"], plan["cost"]["rate_month"]), ("0.000015625", "0.01140625"))
+    equal(p.json("compute", "volume", "list")["items"], [])
+    cost = p.json("compute", "volume", "create", "kept", "--size", "16mb")["cost"]
+    equal((cost["spent"], cost["locked"]), ("0", "0"), "it is on no node")
     for options, word in ((["--replicas", 2], "up to 2"), (["--autoscale", "1-3"], "up to 3"),
                           (["--strategy", "canary"], "canary")):
         said = p.cli("compute", "service", "deploy", *KEEPS, *mounted, *options, "--yes", code=2)
@@ -367,6 +372,7 @@ def a_volume_is_used_by_one_at_a_time(p):
     equal(kept(p, b"first "), b"")
     volume = p.json("compute", "volume", "get", "kept")
     equal((volume["used_by"], volume["node"]), (["keeps"], endpoints(p, "keeps")[0]["node"]))
+    equal(volume["cost"]["locked"], "0.000375", "a day is locked when it has its node")
     p.error("compute", "volume", "rm", "kept", "--yes")
     other = [*ONE[2:], "--name", "other"]
     check("service keeps writes" in
@@ -507,6 +513,14 @@ def volumes_outlive_the_platform_until_they_are_removed(p):
     p.json("compute", "service", "delete", "keeps", "--yes")
     p.cli("compute", "volume", "rm", "kept", "--yes")
     equal(p.json("compute", "volume", "list")["items"], [])
+    bill = next(b for b in p.json("bill", "list")["items"] if b["spec"].get("volume") == "kept")
+    line, = bill["status"]["lines"]
+    since, until = (datetime.datetime.fromisoformat(bill["spec"]["period"][k].rstrip("Z"))
+                    for k in ("since", "until"))
+    equal((line["item"], int(line["quantity"])),
+          ("volume", (16 << 20) * round((until - since) / datetime.timedelta(milliseconds=1))))
+    verdict = p.json("bill", "verify", bill["id"])
+    check(verdict["agrees"], json.dumps(verdict, indent=1))
     wait_until("the node removes it", 60, lambda: not list((p.home / "agent/volumes").iterdir()))
 
 

@@ -41,7 +41,8 @@ newest_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn
 /* What is billed, by kind. */
 static const struct srv_work *const kinds[] = {&srv_training, &srv_service};
 
-/* The id of the account's workload that is called `text`; false: it may be an id itself. */
+/* The id of the account's workload, or else volume, that is called `text`; where there is none, it
+ * may be an id itself. */
 static int
 find_job(struct syn_server *server, const char *account, const char *text, char *ret_id,
          struct syn_err *err)
@@ -56,6 +57,14 @@ find_job(struct syn_server *server, const char *account, const char *text, char 
         rc = srv_load(server, srv_key(key, kinds[i]->names, account, text), &id, NULL, err);
         if (rc == SYN_OK)
             (void)syn_str_copy(ret_id, SYN_ID_MAX, json_string_value(id));
+    }
+    if (rc == SRV_ABSENT) {
+        char key[SRV_KEY_MAX];
+        SYN_JSON(volume);
+
+        rc = srv_load(server, srv_key(key, "volume", account, text), &volume, NULL, err);
+        if (rc == SYN_OK)
+            (void)syn_str_copy(ret_id, SYN_ID_MAX, syn_json_str(volume, "id", text));
     }
     return rc < 0 ? rc : SYN_OK;
 }
@@ -78,8 +87,13 @@ no_bill(struct syn_server *server, struct syn_http_req *req, const char *id, con
                             kinds[i] == &srv_service ? "its billing period ends, or it is stopped"
                                                      : "the run ends");
     }
+    if (srv_is_volume(id) && !syn_str_eq(id, text))
+        return SYN_FAIL(err, SYN_E_NOTFOUND,
+                        "there is no bill for %.60s yet: it is written when the volume's billing "
+                        "period ends, or it is removed",
+                        text);
     return SYN_FAIL(err, SYN_E_NOTFOUND,
-                    "there is no bill %.60s, and no job or service of that name", text);
+                    "there is no bill %.60s, and no job, service or volume of that name", text);
 }
 
 /* The newest bill of the workload that `text` names. */
@@ -199,8 +213,9 @@ struct evidence {
     struct syn_invoice_span *spans; /* where samples of a period begin and end; borrows the bill */
     size_t span_count;
     const struct syn_invoice_span *span; /* of the instance that is being read; NULL: all of it */
-    struct syn_usage_sum network;
-    struct syn_invoice_usage others[1]; /* the network's */
+    struct srv_own *own;                 /* what the server counted by itself */
+    struct syn_invoice_usage others[SRV_OWN_MAX]; /* of that */
+    size_t other_count;
 };
 
 static void
@@ -209,6 +224,7 @@ evidence_fini(struct evidence *evidence)
     for (size_t i = 0; i < evidence->count; i++)
         (void)syn_report_free((struct syn_report *)(uintptr_t)evidence->reports[i].report);
     syn_free(evidence->reports);
+    syn_free(evidence->own);
     (void)syn_map_free(evidence->providers);
     json_decref(evidence->documents);
     json_decref(evidence->lease_documents);
@@ -350,7 +366,8 @@ static int
 load_period(struct evidence *ret, const json_t *spec, struct syn_err *err)
 {
     const json_t *rows = json_object_get(spec, "instances"), *row;
-    const json_t *network = json_object_get(spec, "network");
+    const char *job = syn_json_str(spec, "job", "");
+    const json_t *own = json_object_get(spec, srv_count_key(job));
     size_t i;
     int rc = evidence_room(ret, json_array_size(rows), err);
 
@@ -372,9 +389,10 @@ load_period(struct evidence *ret, const json_t *spec, struct syn_err *err)
             rc = add_instance(ret, instance, err);
     }
     if (rc == SYN_OK)
-        rc = srv_network_usage(json_object_get(network, "before"),
-                               json_object_get(network, "until"), &ret->network, err);
-    ret->others[0] = (struct syn_invoice_usage){ret->server->provider_id, &ret->network, NULL};
+        rc = srv_count_usage(ret->server, job, json_object_get(own, "before"),
+                             json_object_get(own, "until"), &ret->own, &ret->other_count, err);
+    for (i = 0; rc == SYN_OK && i < ret->other_count; i++)
+        ret->others[i] = (struct syn_invoice_usage){ret->own[i].provider, &ret->own[i].sum, NULL};
     return rc;
 }
 
@@ -452,7 +470,7 @@ verify(struct syn_server *server, const json_t *bill, const struct evidence *evi
                                        .spans = evidence->spans,
                                        .span_count = evidence->span_count,
                                        .others = evidence->others,
-                                       .other_count = evidence->network.count > 0};
+                                       .other_count = evidence->other_count};
     int rc = read_invoice(bill, &invoice, err);
 
     if (rc == SYN_OK)
@@ -519,10 +537,10 @@ check_previous(struct syn_server *server, const json_t *bill, json_t *answer, st
     const json_t *spec = syn_document_spec(bill);
     const char *id = syn_json_str(json_object_get(spec, "period"), "previous", NULL);
     const json_t *carried = json_object_get(syn_document_status(bill), "carried");
-    const json_t *network, *until;
+    const json_t *from, *until;
     char key[SRV_KEY_MAX];
     SYN_JSON(before);
-    const char *rest;
+    const char *rest, *counts;
     int rc;
 
     if (id == NULL)
@@ -537,11 +555,12 @@ check_previous(struct syn_server *server, const json_t *bill, json_t *answer, st
         rc =
             differ(answer, "carried", carried, json_object_get(syn_document_status(before), "rest"),
                    "it is not what the period before left", err);
-    network = json_object_get(json_object_get(spec, "network"), "before");
-    until = json_object_get(json_object_get(syn_document_spec(before), "network"), "until");
-    if (rc == SYN_OK && !json_equal(network, until))
-        rc = differ(answer, "network", network, until,
-                    "it does not go on where the period before ended", err);
+    counts = srv_count_key(syn_json_str(spec, "job", ""));
+    from = json_object_get(json_object_get(spec, counts), "before");
+    until = json_object_get(json_object_get(syn_document_spec(before), counts), "until");
+    if (rc == SYN_OK && !json_equal(from, until))
+        rc = differ(answer, counts, from, until, "it does not go on where the period before ended",
+                    err);
     return rc < 0 ? rc : check_seam(syn_document_spec(before), spec, answer, err);
 }
 
@@ -583,7 +602,7 @@ get_evidence(struct syn_http_req *req, void *ctx, struct syn_err *err)
 static const struct syn_http_route rows[] = {
     SRV_READ("/v1/bills", list_bills, &srv_list_query, "bills.list", "List bills, newest first"),
     SRV_READ("/v1/bills/{id}", get_bill, NULL, "bills.get",
-             "One bill, by its id, or the newest of a job or service"),
+             "One bill, by its id, or the newest of a job, service or volume"),
     SRV_READ("/v1/bills/{id}/verify", verify_bill, NULL, "bills.verify",
              "Recompute it from the signed samples and the ledger"),
     SRV_READ("/v1/bills/{id}/evidence", get_evidence, NULL, "bills.evidence",

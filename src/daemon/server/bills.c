@@ -8,7 +8,7 @@
 #include <synor/workload/service_spec.h>
 #include <synor/workload/training_control.h>
 
-#include "bills_priv.h"
+#include "function_priv.h"
 
 #define RELEASED_AT_ONCE 64 /* instances that leave their nodes' lists with the settlement */
 
@@ -31,7 +31,8 @@ counted_fini(struct srv_counted *counted)
     syn_free(counted->sums);
     syn_free(counted->providers);
     syn_free(counted->leases);
-    json_decref(counted->network);
+    syn_free(counted->own_rows);
+    json_decref(counted->own);
 }
 
 int
@@ -67,6 +68,26 @@ is_service(const json_t *job)
 }
 
 static bool
+has_periods(const json_t *job)
+{
+    const char *id = syn_document_id(job);
+
+    return is_service(job) || srv_is_volume(id) || srv_is_function(id);
+}
+
+/* What people call its kind. */
+static const char *
+kind_of(const json_t *job)
+{
+    const char *id = syn_document_id(job);
+
+    return is_service(job)       ? "service"
+           : srv_is_volume(id)   ? "volume"
+           : srv_is_function(id) ? "function"
+                                 : "training run";
+}
+
+static bool
 in_run(const json_t *instance, int64_t run)
 {
     return syn_json_i64(json_object_get(instance, "spec"), "run", 0) == run;
@@ -75,7 +96,7 @@ in_run(const json_t *instance, int64_t run)
 static int
 counted_make(struct srv_counted *ret, size_t most, struct syn_err *err)
 {
-    ret->rows = syn_calloc(most + 1, sizeof(*ret->rows));
+    ret->rows = syn_calloc(most + SRV_OWN_MAX, sizeof(*ret->rows));
     ret->spans = syn_calloc(most + 1, sizeof(*ret->spans));
     ret->meters = syn_calloc(most + 1, sizeof(*ret->meters));
     ret->sums = syn_calloc(most + 1, sizeof(*ret->sums));
@@ -116,19 +137,20 @@ count_instance(struct syn_server *server, const struct srv_period *period, const
     return SYN_OK;
 }
 
-/* What the server counted by itself is served by the platform. */
+/* What the server counted by itself. */
 static int
-count_network(struct syn_server *server, const struct srv_period *period, const char *job,
-              int64_t now_ms, struct srv_counted *ret, struct syn_err *err)
+count_own(struct syn_server *server, const struct srv_period *period, const char *job,
+          int64_t now_ms, struct srv_counted *ret, struct syn_err *err)
 {
-    int rc = srv_network_read(server, job, now_ms, &ret->network, err);
+    size_t count = 0;
+    int rc = srv_count_read(server, job, now_ms, &ret->own, err);
 
     if (rc == SYN_OK)
-        rc = srv_network_usage(json_object_get(period->doc, "network"), ret->network,
-                               &ret->network_sum, err);
-    if (rc == SYN_OK && ret->network_sum.count > 0)
+        rc = srv_count_usage(server, job, json_object_get(period->doc, "network"), ret->own,
+                             &ret->own_rows, &count, err);
+    for (size_t i = 0; rc == SYN_OK && i < count; i++)
         ret->rows[ret->count++] =
-            (struct syn_invoice_usage){server->provider_id, &ret->network_sum, NULL};
+            (struct syn_invoice_usage){ret->own_rows[i].provider, &ret->own_rows[i].sum, NULL};
     return rc;
 }
 
@@ -152,8 +174,8 @@ count_period(struct syn_server *server, const struct closing *closing, struct sy
         if (rc == SYN_OK && in_run(instance, run_of(closing->job)))
             rc = count_instance(server, closing->period, instance, counted, err);
     return rc < 0 ? rc
-                  : count_network(server, closing->period, syn_document_id(closing->job),
-                                  closing->now_ms, counted, err);
+                  : count_own(server, closing->period, syn_document_id(closing->job),
+                              closing->now_ms, counted, err);
 }
 
 /* A run that ends can be billed, and the bill paid: to the platform for the network, too. Of a
@@ -197,7 +219,12 @@ srv_run_cost(struct syn_server *server, const json_t *job, const json_t *instanc
     SYN_SCOPED(srv_period_fini) struct srv_period period = {.doc = NULL};
     SYN_SCOPED(counted_fini) struct srv_counted counted = {0};
     SYN_JSON(live);
-    int rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
+    int rc;
+
+    *ret_spent = *ret_rate_hour = 0;
+    if (srv_service_derived(job)) /* its calls are what is paid for */
+        return SYN_OK;
+    rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
 
     if (rc == SYN_OK)
         rc = count_period(
@@ -274,9 +301,10 @@ set_period(const struct closing *closing, json_t *spec, struct syn_err *err)
         rc = set_spans(closing->counted, spec, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&part, err, "{s:O?, s:O?}", "before",
-                           json_object_get(period->doc, "network"), "until",
-                           closing->counted->network);
-    return rc < 0 ? rc : syn_json_set_take(spec, "network", part, err);
+                           json_object_get(period->doc, "network"), "until", closing->counted->own);
+    return rc < 0
+               ? rc
+               : syn_json_set_take(spec, srv_count_key(syn_document_id(closing->job)), part, err);
 }
 
 /* The bill as people see it: the invoice's figures under `status`, what it is about under `spec`.
@@ -296,8 +324,10 @@ bill_document(struct syn_server *server, const struct closing *closing, json_t *
     if (rc == SYN_OK)
         rc = syn_json_pack(&spec, err, "{s:s, s:I, s:s}", "job", job, "run",
                            (json_int_t)run_of(closing->job), "ref", invoice->ref);
-    if (rc == SYN_OK && is_service(closing->job))
+    if (rc == SYN_OK && has_periods(closing->job))
         rc = set_period(closing, spec, err);
+    if (rc == SYN_OK && srv_is_volume(job))
+        rc = syn_json_set_str(spec, "volume", syn_json_str(closing->job, "name", ""), err);
     if (rc == SYN_OK)
         rc = srv_units_bill(server, job, run_of(closing->job), spec, err);
     if (rc == SYN_OK)
@@ -307,8 +337,12 @@ bill_document(struct syn_server *server, const struct closing *closing, json_t *
     if (rc == SYN_OK && json_object_update(syn_document_status(doc), figures) != 0)
         rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
     if (rc == SYN_OK)
-        rc = syn_document_set_state(doc, "settled", "paid", "The run was paid from its escrow.",
-                                    err);
+        rc =
+            syn_document_set_state(doc, "settled", "paid",
+                                   srv_is_volume(job)     ? "The volume was paid from its escrow."
+                                   : srv_is_function(job) ? "The function was paid from its escrow."
+                                                          : "The run was paid from its escrow.",
+                                   err);
     if (rc == SYN_OK)
         *ret_doc = SYN_TAKE(doc);
     return rc;
@@ -390,10 +424,11 @@ static int
 settlement_tx(const struct closing *closing, const struct srv_ledger_place *place,
               struct syn_ledger_tx *ret, struct syn_err *err)
 {
+    char memo[40];
     struct syn_ledger_head head = {place->id, place->seq, closing->now_ms, closing->period->ref,
-                                   is_service(closing->job) ? "settlement of a service"
-                                                            : "settlement of a training run"};
+                                   memo};
 
+    (void)snprintf(memo, sizeof(memo), "settlement of a %s", kind_of(closing->job));
     return build_settlement(closing->invoice, &head, ret, err);
 }
 
@@ -436,7 +471,11 @@ srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
     struct srv_ledger_place place;
     struct syn_ledger_tx tx;
     struct syn_invoice_terms terms = {.id = bill_id, .transaction = place.id};
-    int rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
+    int rc;
+
+    if (srv_service_derived(job))
+        return release_instances(server, txn, instances, run_of(job), err);
+    rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
 
     if (rc == SYN_OK)
         rc = srv_ledger_next(server, &place, err);
@@ -450,8 +489,8 @@ srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
         rc = write_bill(server, txn, &closing, err);
     if (rc == SYN_OK && period.revision > 0)
         rc = srv_txn_check(txn, period.key, period.revision, err);
-    if (rc == SYN_OK && is_service(job))
-        rc = srv_network_end(server, txn, syn_document_id(job), closing.now_ms, err);
+    if (rc == SYN_OK && has_periods(job))
+        rc = srv_count_end(server, txn, syn_document_id(job), closing.now_ms, err);
     return rc < 0 ? rc : release_instances(server, txn, instances, run_of(job), err);
 }
 
@@ -462,10 +501,11 @@ renewal_txs(const struct closing *closing, const struct srv_renewal *renewal,
             struct syn_err *err)
 {
     struct srv_ledger_place after = srv_ledger_after(place);
-    struct syn_ledger_head head = {after.id, after.seq, closing->now_ms, ref,
-                                   "reserve of a service"};
+    char memo[40];
+    struct syn_ledger_head head = {after.id, after.seq, closing->now_ms, ref, memo};
     int rc = settlement_tx(closing, place, &ret[0], err);
 
+    (void)snprintf(memo, sizeof(memo), "reserve of a %s", kind_of(closing->job));
     return rc < 0 ? rc
                   : syn_ledger_build_escrow(&head, closing->invoice->tenant, renewal->lock, &ret[1],
                                             err);

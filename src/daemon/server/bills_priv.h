@@ -39,9 +39,17 @@ SYN_MUST int srv_period_billed(const struct srv_period *period, json_t **ret, st
 /** The escrow of the period after it, into out[SYN_LEDGER_REF_MAX]. */
 void srv_period_next_ref(const struct srv_period *period, const char *job, int64_t run, char *out);
 
+#define SRV_OWN_MAX 64 /* providers of what the server counts by itself */
+
+/** What the server counted by itself of what one provider did. */
+struct srv_own {
+    char provider[SYN_ID_MAX];
+    struct syn_usage_sum sum;
+};
+
 /** All that was counted in a period. Everything belongs to it. */
 struct srv_counted {
-    struct syn_invoice_usage *rows; /* one more than there are meters: the network's comes last */
+    struct syn_invoice_usage *rows; /* of meters, then of `own_rows` */
     struct syn_invoice_span *spans;
     size_t count, span_count;
     struct syn_meter *meters; /* as they are now */
@@ -49,8 +57,8 @@ struct srv_counted {
     char (*providers)[SYN_ID_MAX];
     struct syn_lease *leases;
     size_t meter_count;
-    struct syn_usage_sum network_sum;
-    json_t *network; /* {item: ms} as it is now */
+    struct srv_own *own_rows; /* of what the server counts by itself */
+    json_t *own;              /* the counts as they are now */
 };
 
 /** What the next period begins with. */
@@ -64,14 +72,25 @@ struct srv_period_turn {
 SYN_MUST int srv_period_turn(struct srv_txn *txn, const struct srv_period *period,
                              const struct srv_period_turn *turn, struct syn_err *err);
 
-/** Everything is off: its run is over. */
-SYN_MUST int srv_network_end(struct syn_server *server, struct srv_txn *txn, const char *service,
-                             int64_t now_ms, struct syn_err *err);
-/** {item: ms that it has been on, in all}. Owner: *ret is the caller's. */
-SYN_MUST int srv_network_read(struct syn_server *server, const char *service, int64_t now_ms,
-                              json_t **ret, struct syn_err *err);
-/** What came to it between the two. */
-SYN_MUST int srv_network_usage(const json_t *before, const json_t *now, struct syn_usage_sum *ret,
-                               struct syn_err *err);
+/* What the server counts by itself of a job: of a service its network, {item: ms that it has been
+ * on, in all}; of a volume, {size: ms that it has been so large}; of a function, {provider: what
+ * its calls used there}. */
+
+/** Is that the id of a volume, or a function? */
+bool srv_is_volume(const char *job);
+bool srv_is_function(const char *job);
+/** What such counts are called in a bill. */
+const char *srv_count_key(const char *job);
+/** As it is now. Owner: *ret is the caller's. */
+SYN_MUST int srv_count_read(struct syn_server *server, const char *job, int64_t now_ms,
+                            json_t **ret, struct syn_err *err);
+/** What came to it between the two, by who is paid for it: at most SRV_OWN_MAX rows, *ret_count of
+ * them, in *ret, which is the caller's to syn_free(). */
+SYN_MUST int srv_count_usage(struct syn_server *server, const char *job, const json_t *before,
+                             const json_t *now, struct srv_own **ret, size_t *ret_count,
+                             struct syn_err *err);
+/** Nothing is counted any more: the run is over, the volume gone. */
+SYN_MUST int srv_count_end(struct syn_server *server, struct srv_txn *txn, const char *job,
+                           int64_t now_ms, struct syn_err *err);
 
 #endif

@@ -399,7 +399,8 @@ add_bad(void *arg, const struct syn_cid *cid, const struct syn_err *why)
 /* What must stay: names, pins, and whatever jobs and checkpoints refer to; and, for gc, instances
  * whose run is not settled. */
 static const char *const root_prefixes[] = {
-    "name/", "pin/", "image/", "training/", "checkpoint/", "service/", "service-version/"};
+    "name/",       "pin/",     "image/",           "training/",
+    "checkpoint/", "service/", "service-version/", "function-version/"};
 
 typedef int (*root_fn)(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *err);
 
@@ -423,6 +424,8 @@ give_roots(void *arg, const char *key, json_t *doc, int64_t revision, struct syn
 {
     static const char *const places[] = {"cid",
                                          "image_cid",
+                                         "code_cid",
+                                         "layer_cid",
                                          "status.source_cid",
                                          "status.dataset_cid",
                                          "status.image_cid",

@@ -18,6 +18,7 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
 #include <synor/orchestration/place.h>
+#include <synor/workload/function_control.h>
 #include <synor/workload/training_control.h>
 
 #include "controller_priv.h"
@@ -46,7 +47,7 @@ struct srv_controller {
     struct syn_server *server;
     pthread_t thread;
     bool started;
-    struct syn_store_watch *watches[6]; /* as `watched` */
+    struct syn_store_watch *watches[7]; /* as `watched` */
     int64_t observing_since_ms;
     uint64_t seed;
 
@@ -75,7 +76,7 @@ now_mono(const struct srv_controller *controller)
     return syn_mono_ms(controller->server->world);
 }
 
-static const struct ctl_kind *const kinds[] = {&ctl_training, &ctl_service};
+static const struct ctl_kind *const kinds[] = {&ctl_training, &ctl_service, &ctl_function};
 
 /* The kind that the id is of. */
 static const struct ctl_kind *
@@ -284,7 +285,9 @@ static void
 take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, bool gone)
 {
     const char *id = strrchr(stored->key, '/') + 1;
+    char function[SYN_ID_MAX];
     struct syn_err err = {0};
+    int64_t version;
     SYN_JSON(doc);
     int rc = SYN_OK;
 
@@ -299,6 +302,12 @@ take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, 
     else if (rc == SYN_OK && syn_str_starts(stored->key, "rtt/")) {
         rc = srv_trip_take(controller->cluster, stored->key, doc, &err);
         all_due(controller);
+    } else if (rc == SYN_OK && syn_function_of_service(id, function, &version)) {
+        make_due(controller, function, 0);
+        if (gone)
+            forget_job(controller, id);
+        else
+            make_due(controller, id, 0);
     } else if (rc == SYN_OK && gone)
         forget_job(controller, id);
     else if (rc == SYN_OK)
@@ -729,13 +738,14 @@ first_sight(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
     if (syn_str_starts(key, "rtt/"))
         return srv_trip_take(controller->cluster, key, doc, err);
     kind = kind_of_key(key);
-    if (kind != NULL && !srv_work_over(kind->work, doc))
+    /* A function that may be deleted is one that is being so. */
+    if (kind != NULL && (kind == &ctl_function || !srv_work_over(kind->work, doc)))
         make_due(controller, syn_document_id(doc), 0);
     return SYN_OK;
 }
 
-static const char *const watched[] = {"node/",     "instance/", "account/",
-                                      "training/", "service/",  "rtt/"};
+static const char *const watched[] = {"node/",    "instance/", "account/", "training/",
+                                      "service/", "function/", "rtt/"};
 
 /* Read everything, then hear what follows. `watch` false: the watches stand. */
 static int

@@ -27,7 +27,7 @@ struct ctl_kind {
                 struct syn_err *err);
 };
 
-extern const struct ctl_kind ctl_training, ctl_service;
+extern const struct ctl_kind ctl_training, ctl_service, ctl_function;
 
 /** What every kind's step reads: the workload, and its instances as far as the reports have come.
  */

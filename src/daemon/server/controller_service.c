@@ -1,4 +1,5 @@
 /* The controller's services: documents in, the pure step, effects out. */
+#include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
@@ -9,6 +10,7 @@
 #include "controller_priv.h"
 #include "loads_priv.h"
 #include "trials_priv.h"
+#include "volumes_priv.h"
 
 /* Everything the step reads, owned. */
 struct sight {
@@ -177,8 +179,24 @@ write_effects(struct syn_server *server, const struct sight *sight,
     if (rc == SYN_OK)
         rc = forget(&txn, sight, effects->forgotten, err);
     if (rc == SYN_OK)
-        rc = srv_volumes_bind(&txn, lock.account, sight->volumes, effects->bound, err);
+        rc = srv_volumes_bind(server, &txn, lock.account, sight->volumes, effects->bound, err);
     return rc < 0 ? rc : ctl_write(server, &txn, &srv_service, &sight->own, &writing, err);
+}
+
+/* Volumes that have their node now are paid for from now on. Where that fails, the sweeper sees to
+ * it. */
+static void
+pay_bound(struct syn_server *server, const char *account, json_t *bound)
+{
+    const char *name;
+    json_t *node;
+
+    json_object_foreach (bound, name, node) {
+        struct syn_err err = {0};
+
+        if (srv_volume_pay(server, account, name, syn_wall_ms(server->world), &err) < 0)
+            syn_log_err(SYN_LOG_WARN, "controller.volume", &err);
+    }
 }
 
 static int
@@ -201,6 +219,8 @@ step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, str
         rc = syn_service_step(&view, &effects, err);
     if (rc == SYN_OK && !syn_service_effects_none(&effects))
         rc = write_effects(server, &sight, &effects, err);
+    if (rc == SYN_OK)
+        pay_bound(server, syn_json_str(sight.own.doc, "account", ""), effects.bound);
     if (rc == SYN_OK)
         ret->created = json_incref(effects.created);
     ret->wake_at_ms = effects.wake_at_ms;

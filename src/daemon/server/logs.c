@@ -5,7 +5,6 @@
  * Followers are streams on the loop that read on when they are poked. */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,17 +14,16 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 #include <synor/runtime/runtime_ops.h>
-#include <synor/workload/training_progress.h>
 
-#include "server_priv.h"
+#include "function_priv.h"
 
 #define LOG_BYTES_MAX  (INT64_C(1) << 30)
 #define LOG_READ_BYTES ((size_t)256 << 10)
 #define LINES_MAX      100000
 #define TEXT_BYTES_MAX ((size_t)64 << 20) /* of one answer; older lines give way */
 
-static const char *
-log_path(const struct syn_server *server, const char *instance, const char *file, char *out)
+const char *
+srv_log_path(const struct syn_server *server, const char *instance, const char *file, char *out)
 {
     (void)snprintf(out, SRV_PATH_MAX, "%s/server/logs/%s/%s", server->data_dir, instance, file);
     return out;
@@ -58,10 +56,10 @@ open_append(struct syn_server *server, const char *instance, const char *file, i
     char path[SRV_PATH_MAX];
     char dir[SRV_PATH_MAX];
 
-    (void)log_path(server, instance, "", dir);
+    (void)srv_log_path(server, instance, "", dir);
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
         return SYN_FAIL_SYS(err, errno, "making %s", dir);
-    *ret_fd = open(log_path(server, instance, file, path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    *ret_fd = open(srv_log_path(server, instance, file, path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (*ret_fd < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", path);
     return SYN_OK;
@@ -75,7 +73,7 @@ sync_names(const struct append *append, struct syn_err *err)
     char dir[SRV_PATH_MAX];
 
     for (size_t i = 0; i < SYN_LEN(levels); i++) {
-        int fd = open(log_path(append->server, append->instance, levels[i], dir),
+        int fd = open(srv_log_path(append->server, append->instance, levels[i], dir),
                       O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         bool bad = fd < 0 || fsync(fd) != 0;
 
@@ -170,137 +168,27 @@ end_log(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc;
 }
 
-/* --- progress --------------------------------------------------------------------------------- */
-
-/* A reader per instance, so that lines keep the times at which they came; rebuilt from the file
- * after a restart. */
-struct tracked {
-    struct syn_progress *progress;
-    off_t offset;
-};
-
-#define TRACKED_MAX 256
-
-struct srv_progress {
-    pthread_mutex_t lock;
-    struct syn_map *readers; /* instance id -> struct tracked */
-};
-
-static void
-tracked_free(void *arg)
-{
-    struct tracked *tracked = arg;
-
-    (void)syn_progress_free(tracked->progress);
-    syn_free(tracked);
-}
-
 int
-srv_progress_new(struct srv_progress **ret, struct syn_err *err)
+srv_log_line(struct syn_server *server, const char *log, int64_t at_ms, const char *line,
+             struct syn_err *err)
 {
-    struct srv_progress *all = syn_calloc(1, sizeof(*all));
-    int rc;
+    char at[SYN_FORMAT_MAX];
+    int fd = -1;
+    SYN_BUF(text);
+    int rc = open_append(server, log, "log", &fd, err);
 
-    if (all == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for progress");
-    rc = syn_map_new(tracked_free, &all->readers, err);
-    if (rc < 0) {
-        syn_free(all);
-        return rc;
-    }
-    (void)pthread_mutex_init(&all->lock, NULL);
-    *ret = all;
-    return SYN_OK;
-}
-
-struct srv_progress *
-srv_progress_free(struct srv_progress *all)
-{
-    if (all == NULL)
-        return NULL;
-    (void)syn_map_free(all->readers);
-    (void)pthread_mutex_destroy(&all->lock);
-    syn_free(all);
-    return NULL;
-}
-
-/* The reader of an instance; makes room by forgetting all of them when there are too many. */
-static int
-find_reader(struct srv_progress *all, const char *instance, struct tracked **ret,
-            struct syn_err *err)
-{
-    struct tracked *tracked = syn_map_find(all->readers, instance);
-    int rc;
-
-    if (tracked != NULL) {
-        *ret = tracked;
-        return SYN_OK;
-    }
-    if (syn_map_count(all->readers) >= TRACKED_MAX) {
-        struct syn_map *fresh;
-
-        rc = syn_map_new(tracked_free, &fresh, err);
-        if (rc < 0)
-            return rc;
-        (void)syn_map_free(all->readers);
-        all->readers = fresh;
-    }
-    tracked = syn_calloc(1, sizeof(*tracked));
-    if (tracked == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for progress");
-    rc = syn_progress_new(&tracked->progress, err);
-    if (rc < 0) {
-        syn_free(tracked);
-        return rc;
-    }
-    *ret = tracked;
-    return syn_map_put_take(all->readers, instance, tracked, err);
-}
-
-/* Feed what stands behind *offset in the file. */
-static int
-feed_file(struct syn_progress *progress, int fd, off_t *offset, int64_t at_ms, struct syn_err *err)
-{
-    SYN_BUF(chunk);
-    ssize_t got = 1;
-    int rc = SYN_OK;
-
-    if (syn_buf_reserve(&chunk, LOG_READ_BYTES) == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory to read progress");
-    while (rc == SYN_OK && got > 0) {
-        got = pread(fd, chunk.data, LOG_READ_BYTES, *offset);
-        if (got > 0)
-            rc = syn_progress_feed(progress, chunk.data, (size_t)got, at_ms, err);
-        *offset += got > 0 ? got : 0;
-    }
+    syn_buf_addf(&text, "%s stdout F %s\n", syn_format_time(at_ms, at), line);
+    if (rc == SYN_OK)
+        rc = syn_buf_ok(&text, err);
+    if (rc == SYN_OK && (lseek(fd, 0, SEEK_END) > LOG_BYTES_MAX ||
+                         write(fd, syn_buf_text(&text), text.len) != (ssize_t)text.len))
+        rc = SYN_FAIL(err, SYN_E_IO, "writing to the log of %s", log);
+    if (fd >= 0)
+        (void)close(fd);
     return rc;
 }
 
-/* Read what is new; the newest state becomes progress/JOB. */
-static int
-read_progress(struct syn_server *server, int fd, const char *instance, const char *job,
-              struct syn_err *err)
-{
-    struct tracked *tracked = NULL;
-    char key[SRV_KEY_MAX];
-    json_t *value = NULL;
-    SYN_JSON(doc);
-    SRV_TXN(txn);
-    int rc;
-
-    (void)pthread_mutex_lock(&server->progress->lock);
-    rc = find_reader(server->progress, instance, &tracked, err);
-    if (rc == SYN_OK)
-        rc = feed_file(tracked->progress, fd, &tracked->offset, syn_wall_ms(server->world), err);
-    if (rc == SYN_OK)
-        rc = syn_progress_object(tracked->progress, &value, err);
-    (void)pthread_mutex_unlock(&server->progress->lock);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&doc, err, "{s:s, s:o}", "instance", instance, "progress", value);
-    if (rc == SYN_OK)
-        rc = srv_txn_put(&txn, srv_key(key, "progress", job, NULL), doc, err);
-    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
-}
+/* --- progress --------------------------------------------------------------------------------- */
 
 static int
 end_progress(struct syn_http_req *req, void *ctx, struct syn_err *err)
@@ -315,51 +203,12 @@ end_progress(struct syn_http_req *req, void *ctx, struct syn_err *err)
         return rc;
     spec = syn_document_spec(instance);
     if (syn_json_i64(spec, "rank", 0) == 0)
-        rc = read_progress(server, append->fd, append->instance, syn_json_str(spec, "job", "?"),
-                           err);
+        rc = srv_progress_read(server, append->fd, append->instance, syn_json_str(spec, "job", "?"),
+                               err);
     if (rc < 0)
         return rc;
     srv_controller_poke(server->controller, syn_json_str(spec, "job", "?"));
     return end_append(req, append, err);
-}
-
-/* The series over all of the job's attempts; times are as exact as the files' own. */
-static int
-get_metrics(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    struct syn_server *server = ctx;
-    SYN_SCOPED(syn_progress_free_scope) struct syn_progress *progress = NULL;
-    SYN_JSON(job);
-    SYN_JSON(instances);
-    SYN_JSON(answer);
-    size_t i;
-    json_t *instance;
-    int64_t revision;
-    int rc = srv_work_load(server, &srv_training, req, &job, &revision, err);
-
-    if (rc == SYN_OK)
-        rc = srv_instances_of(server, syn_document_id(job), &instances, err);
-    if (rc == SYN_OK)
-        rc = syn_progress_new(&progress, err);
-    json_array_foreach (instances, i, instance) {
-        char path[SRV_PATH_MAX];
-        off_t offset = 0;
-        struct stat st;
-        int fd;
-
-        if (rc < 0 || syn_json_i64(syn_document_spec(instance), "rank", 0) != 0)
-            continue;
-        fd = open(log_path(server, syn_document_id(instance), "progress", path),
-                  O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            continue;
-        if (fstat(fd, &st) == 0)
-            rc = feed_file(progress, fd, &offset, (int64_t)st.st_mtim.tv_sec * 1000, err);
-        (void)close(fd);
-    }
-    if (rc == SYN_OK)
-        rc = syn_progress_series(progress, NULL, &answer, err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -500,7 +349,7 @@ read_text(struct syn_server *server, const json_t *instances, const struct wish 
 
         text.many = syn_json_i64(spec, "world", 1) > 1 && wish->rank < 0;
         if (rc == SYN_OK && (wish->rank < 0 || wish->rank == text.rank))
-            rc = read_lines(log_path(server, syn_document_id(instance), "log", path), &offset,
+            rc = read_lines(srv_log_path(server, syn_document_id(instance), "log", path), &offset,
                             (size_t)LOG_BYTES_MAX, add_text, &text, err);
     }
     return rc;
@@ -612,7 +461,8 @@ follow_instance(struct follower *follower, const json_t *instance, bool *ret_mor
         return SYN_OK;
     }
     before = *offset;
-    rc = read_lines(log_path(server, id, "log", path), offset, FOLLOW_BYTES, send_line, &out, err);
+    rc = read_lines(srv_log_path(server, id, "log", path), offset, FOLLOW_BYTES, send_line, &out,
+                    err);
     *ret_more = *ret_more || *offset - before >= (int64_t)FOLLOW_BYTES / 2;
     return rc;
 }
@@ -623,9 +473,19 @@ is_service(const char *id)
     return syn_str_starts(id, srv_service.ids);
 }
 
+/* Whose logs a workload's are. */
+static int
+writers_of(struct syn_server *server, const char *id, json_t **ret_list, struct syn_err *err)
+{
+    return srv_is_function(id) ? srv_function_instances(server, id, ret_list, err)
+                               : srv_instances_of(server, id, ret_list, err);
+}
+
 static bool
 workload_ended(const json_t *doc)
 {
+    if (srv_is_function(syn_document_id(doc)))
+        return false;
     return is_service(syn_document_id(doc)) ? syn_str_eq(syn_document_state(doc), "stopped")
                                             : srv_job_ended(doc);
 }
@@ -648,10 +508,12 @@ advance(struct follower *follower)
 
     if (follower->done)
         return false;
-    work = is_service(follower->job) ? &srv_service : &srv_training;
+    work = is_service(follower->job)        ? &srv_service
+           : srv_is_function(follower->job) ? &srv_function
+                                            : &srv_training;
     rc = srv_load(server, srv_key(key, work->documents, follower->job, NULL), &job, NULL, &err);
     if (rc == SYN_OK)
-        rc = srv_instances_of(server, follower->job, &instances, &err);
+        rc = writers_of(server, follower->job, &instances, &err);
     json_array_foreach (instances, i, instance) {
         if (rc == SYN_OK)
             rc = follow_instance(follower, instance, &more, &err);
@@ -808,7 +670,7 @@ reply_logs(struct syn_http_req *req, struct syn_server *server, const struct srv
     if (rc == SYN_OK)
         rc = read_wish(req, &wish, err);
     if (rc == SYN_OK)
-        rc = srv_instances_of(server, syn_document_id(job), &instances, err);
+        rc = writers_of(server, syn_document_id(job), &instances, err);
     if (rc == SYN_OK)
         rc = read_text(server, instances, &wish, &out, err);
     if (rc < 0)
@@ -855,6 +717,18 @@ static int
 get_service_follow(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     return reply_follow(req, ctx, &srv_service, err);
+}
+
+static int
+get_function_logs(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return reply_logs(req, ctx, &srv_function, err);
+}
+
+static int
+get_function_follow(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return reply_follow(req, ctx, &srv_function, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */
@@ -924,10 +798,27 @@ static const struct syn_http_route rows[] = {
      .name = "services.follow",
      .summary = "The same as it comes, until the service stops"},
     {.method = "GET",
+     .pattern = "/v1/functions/{id}/logs",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_READ,
+     .handler = get_function_logs,
+     .query = &log_schema,
+     .name = "functions.logs",
+     .summary = "What its calls and its instances printed"},
+    {.method = "GET",
+     .pattern = "/v1/functions/{id}/logs/follow",
+     .kind = SYN_HTTP_LOOP,
+     .flags = SYN_HTTP_EVENTS,
+     .scopes = SYN_SCOPE_READ,
+     .handler = get_function_follow,
+     .query = &log_schema,
+     .name = "functions.follow",
+     .summary = "The same as it comes, until the function is gone"},
+    {.method = "GET",
      .pattern = "/v1/training/{id}/metrics",
      .kind = SYN_HTTP_POOL,
      .scopes = SYN_SCOPE_READ,
-     .handler = get_metrics,
+     .handler = srv_training_metrics,
      .name = "training.metrics",
      .summary = "What it reported, as series"},
     {.method = "PUT",

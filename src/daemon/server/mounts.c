@@ -4,6 +4,7 @@
 #include <synor/workload/service_spec.h>
 
 #include "server_priv.h"
+#include "volumes_priv.h"
 
 /* What a name stands for is looked up once: an update that does not speak of it changes nothing. */
 static int
@@ -161,8 +162,8 @@ srv_volumes_named(struct syn_server *server, const char *account, const json_t *
 }
 
 int
-srv_volumes_bind(struct srv_txn *txn, const char *account, const json_t *volumes, json_t *bound,
-                 struct syn_err *err)
+srv_volumes_bind(struct syn_server *server, struct srv_txn *txn, const char *account,
+                 const json_t *volumes, json_t *bound, struct syn_err *err)
 {
     const char *name;
     json_t *node;
@@ -182,6 +183,8 @@ srv_volumes_bind(struct srv_txn *txn, const char *account, const json_t *volumes
         if (rc == SYN_OK)
             rc = srv_txn_replace(txn, srv_key(key, "volume", account, name),
                                  syn_json_i64(volume, "revision", 0), doc, err);
+        if (rc == SYN_OK)
+            rc = srv_volume_meter_begin(server, txn, doc, json_string_value(node), err);
     }
     return rc;
 }

@@ -11,14 +11,16 @@
  * movements of money and the next period's document are one store transaction.
  *
  * Beside the samples that nodes sign there is what the server counts by itself: for how long a
- * service had a load balancer, and an address. Such a meter is a sum of ms and when it was turned
- * on; a period's document says where that stood, too. */
+ * service had a load balancer, and an address; for how long a volume had which size. Such a meter
+ * is a sum of ms and when it was turned on; a period's document says where that stood, too. */
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/base/units.h>
 #include <synor/orchestration/document.h>
 
 #include "bills_priv.h"
+#include "function_priv.h"
+#include "volumes_priv.h"
 
 void
 srv_period_fini(struct srv_period *period)
@@ -85,7 +87,7 @@ srv_period_begin(struct syn_server *server, struct srv_txn *txn, const char *job
     srv_escrow_ref(job, run, run_ref);
     rc = first_period(run_ref, now_ms, &doc, err);
     if (rc == SYN_OK)
-        rc = srv_network_read(server, job, now_ms, &network, err);
+        rc = srv_count_read(server, job, now_ms, &network, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(doc, "network", network, err);
     return rc < 0 ? rc : srv_txn_replace(txn, srv_key(key, "period", run_ref, NULL), 0, doc, err);
@@ -155,11 +157,11 @@ srv_period_turn(struct srv_txn *txn, const struct srv_period *period,
     int64_t spent = turn->new_window ? 0 : period->window_spent + turn->invoice->charge;
     char rest[SYN_INVOICE_REST_MAX];
     SYN_JSON(doc);
-    int rc = syn_json_pack(
-        &doc, err, "{s:s, s:I, s:I, s:I, s:s, s:s, s:{}, s:O}", "ref", turn->ref, "number",
-        (json_int_t)period->number + 1, "since_ms", (json_int_t)turn->now_ms, "window_since_ms",
-        (json_int_t)since_ms, "carried", syn_invoice_rest_format(&turn->invoice->rest, rest),
-        "previous", turn->invoice->id, "after", "network", turn->counted->network);
+    int rc = syn_json_pack(&doc, err, "{s:s, s:I, s:I, s:I, s:s, s:s, s:{}, s:O}", "ref", turn->ref,
+                           "number", (json_int_t)period->number + 1, "since_ms",
+                           (json_int_t)turn->now_ms, "window_since_ms", (json_int_t)since_ms,
+                           "carried", syn_invoice_rest_format(&turn->invoice->rest, rest),
+                           "previous", turn->invoice->id, "after", "network", turn->counted->own);
 
     if (rc == SYN_OK)
         rc = syn_document_set_amount(doc, "window_spent", spent, err);
@@ -230,9 +232,9 @@ srv_network_set(struct syn_server *server, struct srv_txn *txn, const char *serv
                    : srv_txn_check(txn, key, revision, err);
 }
 
-int
-srv_network_end(struct syn_server *server, struct srv_txn *txn, const char *service, int64_t now_ms,
-                struct syn_err *err)
+static int
+network_end(struct syn_server *server, struct srv_txn *txn, const char *service, int64_t now_ms,
+            struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     int64_t revision;
@@ -252,9 +254,10 @@ srv_network_end(struct syn_server *server, struct srv_txn *txn, const char *serv
                : srv_txn_check(txn, key, revision, err);
 }
 
-int
-srv_network_read(struct syn_server *server, const char *service, int64_t now_ms, json_t **ret,
-                 struct syn_err *err)
+/* {item: ms that it has been on, in all}. */
+static int
+network_read(struct syn_server *server, const char *service, int64_t now_ms, json_t **ret,
+             struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     int64_t revision;
@@ -276,9 +279,9 @@ srv_network_read(struct syn_server *server, const char *service, int64_t now_ms,
     return rc;
 }
 
-int
-srv_network_usage(const json_t *before, const json_t *now, struct syn_usage_sum *ret,
-                  struct syn_err *err)
+static int
+network_usage(const json_t *before, const json_t *now, struct syn_usage_sum *ret,
+              struct syn_err *err)
 {
     int rc = SYN_OK;
 
@@ -291,4 +294,78 @@ srv_network_usage(const json_t *before, const json_t *now, struct syn_usage_sum 
             rc = syn_usage_add(ret, network_items[i], SYN_MEASURE_MS, (syn_u128)ms, err);
     }
     return rc;
+}
+
+/* --- either ----------------------------------------------------------------------------------- */
+
+bool
+srv_is_volume(const char *job)
+{
+    return syn_str_starts(job, SRV_VOLUME_IDS);
+}
+
+bool
+srv_is_function(const char *job)
+{
+    return syn_str_starts(job, SRV_FUNCTION_IDS);
+}
+
+const char *
+srv_count_key(const char *job)
+{
+    return srv_is_volume(job) ? "stored" : srv_is_function(job) ? "calls" : "network";
+}
+
+int
+srv_count_read(struct syn_server *server, const char *job, int64_t now_ms, json_t **ret,
+               struct syn_err *err)
+{
+    return srv_is_volume(job)     ? srv_volume_meter_read(server, job, now_ms, ret, NULL, err)
+           : srv_is_function(job) ? srv_calls_read(server, job, ret, err)
+                                  : network_read(server, job, now_ms, ret, err);
+}
+
+/* One row, of who is paid for it: of what the server counts of a network, the platform. */
+static int
+usage_of_one(struct syn_server *server, const char *job, const json_t *before, const json_t *now,
+             struct srv_own *ret, struct syn_err *err)
+{
+    SYN_JSON(meter);
+    int rc;
+
+    if (!srv_is_volume(job)) {
+        (void)syn_str_copy(ret->provider, SYN_ID_MAX, server->provider_id);
+        return network_usage(before, now, &ret->sum, err);
+    }
+    rc = srv_volume_meter_read(server, job, syn_wall_ms(server->world), &meter, ret->provider, err);
+    return rc < 0 ? rc : srv_volume_usage(server, before, now, &ret->sum, err);
+}
+
+int
+srv_count_usage(struct syn_server *server, const char *job, const json_t *before, const json_t *now,
+                struct srv_own **ret, size_t *ret_count, struct syn_err *err)
+{
+    SYN_SCOPED(syn_free_scope) struct srv_own *rows = syn_calloc(SRV_OWN_MAX, sizeof(*rows));
+    int rc;
+
+    if (rows == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for what was counted");
+    if (srv_is_function(job)) {
+        rc = srv_calls_usage(before, now, rows, ret_count, err);
+    } else {
+        rc = usage_of_one(server, job, before, now, &rows[0], err);
+        *ret_count = rows[0].sum.count > 0;
+    }
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(rows);
+    return rc;
+}
+
+int
+srv_count_end(struct syn_server *server, struct srv_txn *txn, const char *job, int64_t now_ms,
+              struct syn_err *err)
+{
+    return srv_is_volume(job)     ? srv_volume_meter_end(server, txn, job, now_ms, err)
+           : srv_is_function(job) ? SYN_OK /* its gateway counts nothing that is not asked for */
+                                  : network_end(server, txn, job, now_ms, err);
 }

@@ -362,8 +362,8 @@ network_is_billed(void **state)
         struct syn_err err;
 
         (void)usleep(20000);
-        assert_done(srv_network_read(run.house->server, run.job,
-                                     syn_wall_ms(run.house->server->world), &totals, &err),
+        assert_done(srv_count_read(run.house->server, run.job,
+                                   syn_wall_ms(run.house->server->world), &totals, &err),
                     &err);
         assert_int_equal(syn_json_i64(totals, "lb", 0), second); /* it was turned off */
     }

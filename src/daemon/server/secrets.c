@@ -15,7 +15,7 @@
 #include <synor/orchestration/life.h>
 #include <synor/workload/service_spec.h>
 
-#include "server_priv.h"
+#include "function_priv.h"
 
 #define SECRET_BYTES_MAX ((size_t)64 << 10)
 #define SECRETS_MAX      256 /* of one account */
@@ -227,7 +227,7 @@ list_secrets(struct syn_http_req *req, void *ctx, struct syn_err *err)
 static int
 delete_secret(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    const char *account = srv_identity(req)->account, *name;
+    const char *account = srv_identity(req)->account, *name, *what = "service";
     char key[SRV_KEY_MAX], user[SYN_ID_MAX] = "";
     int64_t revision = 0;
     SYN_JSON(doc);
@@ -238,9 +238,13 @@ delete_secret(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = srv_need(ctx, srv_key(key, "secret", account, name), "secret", &doc, &revision, err);
     if (rc == SYN_OK)
         rc = srv_service_with_secret(ctx, account, name, user, err);
+    if (rc == SYN_OK && user[0] == '\0') {
+        rc = srv_function_with_secret(ctx, account, name, user, err);
+        what = "function";
+    }
     if (rc == SYN_OK && user[0] != '\0')
         return SYN_FAIL(err, SYN_E_CONFLICT,
-                        "service %s uses the secret %s: update it without, or delete it, first",
+                        "%s %s uses the secret %s: update it without, or delete it, first", what,
                         user, name);
     if (rc == SYN_OK)
         rc = srv_txn_check(&txn, key, revision, err);
@@ -281,9 +285,9 @@ srv_secrets_check(struct syn_server *server, const char *account, const json_t *
 /* --- for the node ----------------------------------------------------------------------------- */
 
 /* The text of one of the account's secrets. */
-static int
-read_secret(struct syn_server *server, const char *account, const char *name, json_t **ret,
-            struct syn_err *err)
+int
+srv_secret_read(struct syn_server *server, const char *account, const char *name, json_t **ret,
+                struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     SYN_JSON(doc);
@@ -317,8 +321,8 @@ instance_secrets(struct syn_http_req *req, void *ctx, struct syn_err *err)
     json_object_foreach (named, where, name) {
         json_t *value = NULL;
 
-        rc = read_secret(ctx, syn_json_str(instance, "account", ""), json_string_value(name),
-                         &value, err);
+        rc = srv_secret_read(ctx, syn_json_str(instance, "account", ""), json_string_value(name),
+                             &value, err);
         if (rc == SYN_OK)
             rc = syn_json_set_take(json_object_get(answer, where[0] == '/' ? "files" : "env"),
                                    where, value, err);

@@ -15,6 +15,7 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/node_view.h>
 
+#include "function_priv.h"
 #include "loads_priv.h"
 #include "mesh_priv.h"
 #include "server_priv.h"
@@ -315,6 +316,8 @@ const struct srv_routes *const srv_all_routes[] = {
     &srv_image_routes,
     &srv_secret_routes,
     &srv_volume_routes,
+    &srv_function_routes,
+    &srv_function_gateway_routes,
     &srv_endpoint_routes,
     &srv_identity_routes,
     &srv_mesh_routes,
@@ -438,6 +441,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_loads_new(&server->loads, err);
     if (rc == SYN_OK)
+        rc = srv_functions_new(&server->functions, err);
+    if (rc == SYN_OK)
         rc = srv_meshes_new(&server->meshes, err);
     if (rc == SYN_OK)
         rc = srv_trials_new(&server->trials, err);
@@ -517,6 +522,7 @@ syn_server_free(struct syn_server *server)
     server->acme = srv_acme_free(server->acme);
     server->market = srv_market_free(server->market);
     server->loads = srv_loads_free(server->loads);
+    server->functions = srv_functions_free(server->functions);
     server->meshes = srv_meshes_free(server->meshes);
     server->trials = srv_trials_free(server->trials);
     server->streams = srv_streams_free(server->streams);

@@ -35,15 +35,16 @@ struct srv_controller;
 struct srv_loads;
 struct srv_meshes;
 struct srv_follow;   /* log followers; logs.c */
-struct srv_progress; /* progress readers; logs.c */
+struct srv_progress; /* progress readers; progress.c */
 struct srv_streams;  /* open streams; stream.c */
 struct srv_sweeper;  /* what nobody fetched in time; sweep.c */
 struct srv_market;   /* the spot market; market.c */
 struct srv_gateway;  /* what publishes services; published.c */
 struct srv_acme;     /* what gets certificates for them; acme.c */
 struct syn_acme_history;
-struct srv_pulls;    /* images on their way; pulls.c */
-struct srv_sessions; /* people within instances; sessions.c */
+struct srv_pulls;     /* images on their way; pulls.c */
+struct srv_sessions;  /* people within instances; sessions.c */
+struct srv_functions; /* the gateway of functions; function_gateway.c */
 
 /** A network of IPv4, its bits as a number. */
 struct srv_network {
@@ -80,7 +81,8 @@ struct syn_server {
     struct srv_acme *acme;       /* NULL: there is no directory */
     struct srv_pulls *pulls;
     struct srv_sessions *sessions; /* the loop's */
-    struct srv_network services;   /* that their virtual addresses are of */
+    struct srv_functions *functions;
+    struct srv_network services; /* that their virtual addresses are of */
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];
@@ -444,7 +446,13 @@ SYN_MUST int srv_work_change(struct syn_server *server, const struct srv_work *w
 /** The end of a change: it was written at `revision`. */
 SYN_MUST int srv_work_reply_changed(struct syn_server *server, struct syn_http_req *req, int status,
                                     json_t *doc, int64_t revision, struct syn_err *err);
-/** Delete the one that `{id}` names with all that is its own. CONFLICT, PRECONDITION. */
+/** Delete it, as it was read at `revision`, with all that is its own, within `txn`; of much, some
+ *  goes ahead. Bills, transactions, usage and instances stay: they are the proof of what was paid.
+ *  CONFLICT. */
+SYN_MUST int srv_work_delete(struct syn_server *server, struct srv_txn *txn,
+                             const struct srv_work *work, const json_t *doc, int64_t revision,
+                             struct syn_err *err);
+/** Delete the one that `{id}` names. CONFLICT, PRECONDITION. */
 SYN_MUST int srv_work_forget(struct syn_server *server, const struct srv_work *work,
                              struct syn_http_req *req, struct syn_err *err);
 
@@ -490,9 +498,10 @@ SYN_MUST int srv_mounts_resolve(struct syn_server *server, const struct srv_moun
  *  Owner: *ret is the caller's. */
 SYN_MUST int srv_volumes_named(struct syn_server *server, const char *account, const json_t *spec,
                                const json_t *versions, json_t **ret, struct syn_err *err);
-/** Write where those are that have a node from now on, {NAME: node}, as they were read. */
-SYN_MUST int srv_volumes_bind(struct srv_txn *txn, const char *account, const json_t *volumes,
-                              json_t *bound, struct syn_err *err);
+/** Write where those are that have a node from now on, {NAME: node}, as they were read. They are
+ *  charged from now on. */
+SYN_MUST int srv_volumes_bind(struct syn_server *server, struct srv_txn *txn, const char *account,
+                              const json_t *volumes, json_t *bound, struct syn_err *err);
 
 /* --- secrets (secrets.c) ------------------------------------------------------------------------
  */
@@ -504,7 +513,10 @@ SYN_MUST int srv_seal(struct syn_server *server, const char *label, const char *
 /** The text again, as JSON, which is the caller's. CORRUPT. */
 SYN_MUST int srv_unseal(struct syn_server *server, const char *label, const char *text,
                         json_t **ret, struct syn_err *err);
-/** Are all that a service's spec names there? NOTFOUND. */
+/** The text of one of the account's secrets, as JSON, which is the caller's. NOTFOUND, CORRUPT. */
+SYN_MUST int srv_secret_read(struct syn_server *server, const char *account, const char *name,
+                             json_t **ret, struct syn_err *err);
+/** Are all that a spec names there? NOTFOUND. */
 SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account, const json_t *spec,
                                struct syn_err *err);
 
@@ -723,6 +735,9 @@ bool srv_content_name_ok(const char *name);
 SYN_MUST int srv_name_put(struct syn_server *server, struct srv_txn *txn, const char *account,
                           const char *name, const struct syn_cid *cid, json_t **ret_doc,
                           struct syn_err *err);
+/** Append a line to the log that is called so; it is not on disk yet. */
+SYN_MUST int srv_log_line(struct syn_server *server, const char *log, int64_t at_ms,
+                          const char *line, struct syn_err *err);
 /** The last `count` lines that the newest of these instances wrote, as a list of texts. */
 SYN_MUST int srv_log_tail(struct syn_server *server, const json_t *instances, size_t count,
                           json_t **ret_lines, struct syn_err *err);
@@ -757,8 +772,8 @@ struct srv_stream_plan {
     const char *delete_event; /* "delete" */
     bool snapshot;            /* first `snapshot`, everything that is there, `synced` */
     bool lasting;             /* the documents never go: what is not there is not told */
-    /* The key of the document that a change of `key` is told as, into out[SRV_KEY_MAX]; NULL: it
-     * is the document itself. */
+    /* The key of the document that a change of `key` is told as, into out[SRV_KEY_MAX], "" for
+     * none; NULL: it is the document itself. */
     void (*subject)(const char *key, char *out);
     /* Put into the document what is not stored in it; NULL: nothing. On the loop: be quick. */
     int (*complete)(struct syn_server *server, json_t *doc, struct syn_err *err);
@@ -790,6 +805,13 @@ void srv_follow_poke(struct syn_server *server);
 
 SYN_MUST int srv_progress_new(struct srv_progress **ret, struct syn_err *err);
 struct srv_progress *srv_progress_free(struct srv_progress *progress);
+/** Read what is new in the instance's file `fd`; the newest state becomes that of the job. */
+SYN_MUST int srv_progress_read(struct syn_server *server, int fd, const char *instance,
+                               const char *job, struct syn_err *err);
+int srv_training_metrics(struct syn_http_req *req, void *ctx, struct syn_err *err);
+/** A file of what `instance` wrote, into out[SRV_PATH_MAX]; returns out. */
+const char *srv_log_path(const struct syn_server *server, const char *instance, const char *file,
+                         char *out);
 
 /* --- sessions (sessions.c)
  * ---------------------------------------------------------------------------- */
@@ -805,7 +827,8 @@ struct srv_sessions *srv_sessions_free(struct srv_sessions *sessions);
  * ---------------------------------------------------------------------------- */
 
 /** Sweep once now and then every hour, on the pool: uploads that were given up, expired tokens and
- * idempotency records, orders that ended a month ago, folders of uploads that no document names. */
+ * idempotency records, orders that ended a month ago, folders of uploads that no document names,
+ * the money of volumes. */
 SYN_MUST int srv_sweeper_new(struct syn_server *server, struct srv_sweeper **ret,
                              struct syn_err *err);
 struct srv_sweeper *srv_sweeper_free(struct srv_sweeper *sweeper);
@@ -933,7 +956,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
     srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
-    srv_queue_routes, srv_volume_routes;
+    srv_queue_routes, srv_volume_routes, srv_function_routes, srv_function_gateway_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

@@ -155,9 +155,14 @@ static int
 tell(struct stream *stream, const struct letter *letter, struct syn_err *err)
 {
     bool gone = letter->gone && !stream->plan.lasting;
+    char key[SRV_KEY_MAX];
     int rc = UNSEEN;
 
-    if (!gone)
+    subject_of(stream, letter->doc->key, key);
+    if (key[0] == '\0')
+        return SYN_OK;
+    /* A part that is gone is a change of what it was a part of. */
+    if (!gone || !syn_str_eq(key, letter->doc->key))
         rc = send_doc(stream, letter->doc->key, letter->revision, false, err);
     if (rc != UNSEEN)
         return rc;

@@ -1,5 +1,6 @@
-/* The sweeper: removes what its owner never came back for. Each thing goes by itself, checked
- * against the revision that was judged, so a sweep may end anywhere and run beside everything. */
+/* The sweeper: removes what its owner never came back for, and sees to what volumes cost. Each
+ * thing goes by itself, checked against the revision that was judged, so a sweep may end anywhere
+ * and run beside everything. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <synor/orchestration/document.h>
 
 #include "server_priv.h"
+#include "volumes_priv.h"
 
 #define SWEEP_EVERY_MS (INT64_C(3600) * 1000)
 #define UPLOAD_KEPT_MS (INT64_C(7) * 24 * 3600 * 1000)
@@ -155,6 +157,28 @@ sweep_order(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
     return rc < 0 ? rc : SYN_OK;
 }
 
+/* Volumes have no controller: their money is seen to here. One that has trouble keeps no other from
+ * its turn. */
+static int
+sweep_volume(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    const struct round *round = arg;
+    const char *from = strchr(key, '/') + 1;
+    char account[SYN_ID_MAX];
+    struct syn_err why = {0};
+    int rc;
+
+    (void)revision;
+    (void)err;
+    (void)snprintf(account, sizeof(account), "%.*s", (int)strcspn(from, "/"), from);
+    rc = srv_volume_pay(round->server, account, syn_json_str(doc, "name", ""), round->now_ms, &why);
+    if (rc < 0) {
+        (void)syn_err_wrap(&why, rc, "%s", key);
+        syn_log_err(SYN_LOG_WARN, "sweep.volume", &why);
+    }
+    return SYN_OK;
+}
+
 /* A crash between the folder and its document, or between the document's end and the folder's. */
 static int
 sweep_folders(struct round *round, struct syn_err *err)
@@ -193,11 +217,9 @@ srv_sweep(struct syn_server *server, int64_t now_ms, struct syn_err *err)
     static const struct {
         const char *prefix;
         srv_each_fn fn;
-    } kinds[] = {{"challenge/", sweep_challenge},
-                 {"idem/", sweep_idem},
-                 {"order/", sweep_order},
-                 {"token/", sweep_token},
-                 {"upload/", sweep_upload}};
+    } kinds[] = {{"challenge/", sweep_challenge}, {"idem/", sweep_idem},
+                 {"order/", sweep_order},         {"token/", sweep_token},
+                 {"upload/", sweep_upload},       {"volume/", sweep_volume}};
     struct round round = {server, now_ms, 0};
     int rc = SYN_OK;
 

@@ -1,18 +1,18 @@
 /* Volumes of an account: what its services keep on a node.
  *
- *     volume/ACCOUNT/NAME   {id, name, size_bytes, node, shared, created_at}
+ *     volume/ACCOUNT/NAME   {id, name, size_bytes, node, shared, created_at, unpaid_since}
  *     volume-gone/NODE/ID   what that node has yet to remove
  *
  * A volume gets its node when it is made, or from the first replica that has it, in the transaction
  * that places that (mounts.c). The node's agent makes the file system when a replica wants it, and
  * removes it when the server says so: a node that is away hears of it when it comes back, and what
- * the server does not speak of stays. */
+ * the server does not speak of stays. What it costs is in volume_bills.c. */
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 #include <synor/runtime/volume.h>
 
-#include "server_priv.h"
+#include "volumes_priv.h"
 
 #define VOLUMES_MAX   256 /* of one account */
 #define DEFAULT_BYTES "10737418240"
@@ -33,6 +33,13 @@ uses_volume(const json_t *service, const char *name, bool *ret, struct syn_err *
     return SYN_OK;
 }
 
+int
+srv_services_with_volume(struct syn_server *server, const char *account, const char *name,
+                         json_t **ret, struct syn_err *err)
+{
+    return srv_services_with(server, account, uses_volume, name, ret, err);
+}
+
 static int
 users_of(struct syn_server *server, const char *account, const char *name, json_t **ret,
          struct syn_err *err)
@@ -41,7 +48,7 @@ users_of(struct syn_server *server, const char *account, const char *name, json_
     SYN_JSON(names);
     json_t *service;
     size_t i;
-    int rc = srv_services_with(server, account, uses_volume, name, &services, err);
+    int rc = srv_services_with_volume(server, account, name, &services, err);
 
     names = json_array();
     if (rc == SYN_OK && names == NULL)
@@ -83,6 +90,8 @@ complete(struct syn_server *server, const char *account, json_t *volume, struct 
     json_t *users = NULL;
     int rc = add_usage(server, volume, err);
 
+    if (rc == SYN_OK)
+        rc = srv_volume_add_cost(server, account, volume, err);
     if (rc == SYN_OK)
         rc = users_of(server, account, syn_json_str(volume, "name", ""), &users, err);
     return rc < 0 ? rc : syn_json_set_take(volume, "used_by", users, err);
@@ -140,13 +149,14 @@ list_volumes(struct syn_http_req *req, void *ctx, struct syn_err *err)
 /* --- making ----------------------------------------------------------------------------------- */
 
 struct making {
+    struct syn_http_req *req;
     const char *account;
     const char *name;
     char id[SYN_ID_MAX];
     char node[SYN_ID_MAX]; /* "": the first who uses it says */
     int64_t size_bytes;
     bool shared;
-    json_t *doc;
+    json_t *answer;
 };
 
 /* The node that it is to be on, which must be able to have it. */
@@ -173,11 +183,43 @@ find_node(struct syn_server *server, const char *text, struct making *making, st
 }
 
 static int
-make_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+make_document(struct syn_server *server, const struct making *making, json_t **ret,
+              struct syn_err *err)
 {
-    struct making *making = arg;
-    char key[SRV_KEY_MAX], at[SYN_FORMAT_MAX];
+    char at[SYN_FORMAT_MAX];
+
+    return syn_json_pack(ret, err, "{s:s, s:s, s:I, s:s, s:b, s:s, s:I}", "id", making->id, "name",
+                         making->name, "size_bytes", (json_int_t)making->size_bytes, "node",
+                         making->node, "shared", making->shared ? 1 : 0, "created_at",
+                         syn_format_time(syn_wall_ms(server->world), at), "revision",
+                         (json_int_t)0);
+}
+
+/* What is answered: as complete() will have it once it is written, with `locked` of it. */
+static int
+make_answer(struct syn_server *server, struct making *making, const json_t *doc, int64_t locked,
+            struct syn_err *err)
+{
+    json_t **answer = srv_again(&making->answer);
+    int rc;
+
+    *answer = json_deep_copy(doc);
+    if (*answer == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a volume");
+    rc = complete(server, making->account, *answer, err);
+    return rc < 0
+               ? rc
+               : syn_document_set_amount(json_object_get(*answer, "cost"), "locked", locked, err);
+}
+
+static int
+make_volume(struct syn_server *server, struct srv_txn *txn, struct making *making,
+            struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    int64_t locked = 0;
     SYN_JSON(before);
+    SYN_JSON(doc);
     int rc =
         srv_load(server, srv_key(key, "volume", making->account, making->name), &before, NULL, err);
 
@@ -186,12 +228,53 @@ make_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct s
     if (rc == SRV_ABSENT)
         rc = srv_need_room(server, "volume", making->account, VOLUMES_MAX, "volumes", err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(
-            srv_again(&making->doc), err, "{s:s, s:s, s:I, s:s, s:b, s:s, s:I}", "id", making->id,
-            "name", making->name, "size_bytes", (json_int_t)making->size_bytes, "node",
-            making->node, "shared", making->shared ? 1 : 0, "created_at",
-            syn_format_time(syn_wall_ms(server->world), at), "revision", (json_int_t)0);
-    return rc < 0 ? rc : srv_txn_replace(txn, key, 0, making->doc, err);
+        rc = make_document(server, making, &doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, key, 0, doc, err);
+    if (rc == SYN_OK && making->node[0] != '\0')
+        rc = srv_volume_meter_begin(server, txn, doc, making->node, err);
+    if (rc == SYN_OK)
+        rc = srv_volume_reserve(server, txn, making->account, doc, &locked, err);
+    return rc < 0 ? rc : make_answer(server, making, doc, locked, err);
+}
+
+static int
+make_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct making *making = arg;
+    struct srv_idem idem;
+    int rc = srv_idem_begin(server, making->req, &idem, err);
+
+    if (rc == SYN_OK)
+        rc = make_volume(server, txn, making, err);
+    return rc != SYN_OK ? rc : srv_idem_keep(server, &idem, txn, 201, making->answer, err);
+}
+
+/* What it would be and cost, and what making it would be refused for. */
+static int
+reply_plan(struct syn_server *server, struct making *making, struct syn_err *err)
+{
+    struct syn_err why = {0};
+    json_t *refusal = NULL;
+    SYN_JSON(plan);
+    SRV_TXN(txn);
+    int rc = srv_work_refusal(make_volume(server, &txn, making, &why), &why, &refusal, err);
+
+    if (rc == SYN_OK)
+        rc = make_document(server, making, &plan, err);
+    if (rc == SYN_OK)
+        rc = srv_volume_add_cost(server, making->account, plan, err);
+    if (rc == SYN_OK && making->answer != NULL)
+        rc = syn_json_set_take(plan, "cost", json_incref(json_object_get(making->answer, "cost")),
+                               err);
+    for (size_t i = 0; rc == SYN_OK && i < 3; i++)
+        (void)json_object_del(plan, (const char *[]){"id", "created_at", "revision"}[i]);
+    if (rc < 0) {
+        json_decref(refusal);
+        return rc;
+    }
+    rc = syn_json_set_take(plan, "refused", refusal, err);
+    return rc < 0 ? rc : syn_http_reply_json(making->req, 200, plan, err);
 }
 
 static int
@@ -199,56 +282,74 @@ create_volume(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     const json_t *body = syn_http_req_json(req);
-    struct making making = {.account = srv_identity(req)->account,
+    struct making making = {.req = req,
+                            .account = srv_identity(req)->account,
                             .name = syn_json_str(body, "name", ""),
                             .size_bytes = syn_json_i64(body, "size_bytes", 0),
                             .shared = syn_json_bool(body, "shared", false)};
-    SYN_JSON(doc);
+    int64_t revision = 0;
     int rc = find_node(server, syn_json_str(body, "node", NULL), &making, err);
 
     (void)syn_make_id(server->world, "vol", making.id);
-    if (rc == SYN_OK)
-        rc = srv_change(server, "the volume", make_attempt, &making, NULL, err);
-    doc = making.doc;
-    if (rc == SYN_OK)
-        rc = complete(server, making.account, doc, err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 201, doc, err);
+    if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false)) {
+        rc = reply_plan(server, &making, err);
+    } else if (rc == SYN_OK) {
+        rc = srv_change(server, "the volume", make_attempt, &making, &revision, err);
+        if (rc == SYN_OK)
+            rc = syn_json_set_i64(making.answer, "revision", revision, err);
+        if (rc == SYN_OK)
+            rc = syn_http_reply_json(req, 201, making.answer, err);
+    }
+    (void)srv_again(&making.answer);
+    return rc < 0 ? rc : SYN_OK;
 }
 
 /* --- removing --------------------------------------------------------------------------------- */
 
+int
+srv_volume_remove(struct syn_server *server, struct srv_txn *txn, const char *account,
+                  const json_t *volume, struct syn_err *err)
+{
+    const char *name = syn_json_str(volume, "name", ""), *node = syn_json_str(volume, "node", "");
+    char key[SRV_KEY_MAX];
+    int rc = srv_txn_check(txn, srv_key(key, "volume", account, name),
+                           syn_json_i64(volume, "revision", 0), err);
+
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(txn, key, err);
+    if (rc < 0 || node[0] == '\0')
+        return rc;
+    rc = srv_volume_settle(server, txn, account, volume, err);
+    return rc < 0
+               ? rc
+               : srv_txn_put_text(txn,
+                                  srv_key(key, "volume-gone", node, syn_json_str(volume, "id", "")),
+                                  name, err);
+}
+
+static int
+remove_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct syn_http_req *req = arg;
+    const char *account = srv_identity(req)->account;
+    char key[SRV_KEY_MAX];
+    SYN_JSON(doc);
+    SYN_JSON(users);
+    int rc = need_volume(server, req, key, &doc, NULL, err);
+
+    if (rc == SYN_OK)
+        rc = users_of(server, account, syn_json_str(doc, "name", ""), &users, err);
+    if (rc == SYN_OK && json_array_size(users) > 0)
+        return SYN_FAIL(err, SYN_E_CONFLICT,
+                        "service %s uses the volume %s: update it without, or delete it, first",
+                        json_string_value(json_array_get(users, 0)), syn_json_str(doc, "name", ""));
+    return rc < 0 ? rc : srv_volume_remove(server, txn, account, doc, err);
+}
+
 static int
 delete_volume(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    char key[SRV_KEY_MAX], gone[SRV_KEY_MAX];
-    const char *node, *name;
-    int64_t revision = 0;
-    SYN_JSON(doc);
-    SYN_JSON(users);
-    SRV_TXN(txn);
-    int rc = need_volume(ctx, req, key, &doc, &revision, err);
-
-    if (rc < 0)
-        return rc;
-    name = syn_json_str(doc, "name", "");
-    node = syn_json_str(doc, "node", "");
-    rc = users_of(ctx, srv_identity(req)->account, name, &users, err);
-    if (rc == SYN_OK && json_array_size(users) > 0)
-        rc = SYN_FAIL(err, SYN_E_CONFLICT,
-                      "service %s uses the volume %s: update it without, or delete it, first",
-                      json_string_value(json_array_get(users, 0)), name);
-    if (rc == SYN_OK)
-        rc = srv_txn_check(&txn, key, revision, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, key, err);
-    if (rc == SYN_OK && node[0] != '\0')
-        rc = srv_txn_put_text(&txn, srv_key(gone, "volume-gone", node, syn_json_str(doc, "id", "")),
-                              name, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(ctx, &txn, NULL, err);
-    return rc == SYN_STORE_CONFLICT
-               ? SYN_FAIL(err, SYN_E_CONFLICT, "the volume %s changed meanwhile", name)
-               : rc;
+    return srv_change(ctx, "the volume", remove_attempt, req, NULL, err);
 }
 
 /* --- for the node ----------------------------------------------------------------------------- */
@@ -326,11 +427,24 @@ static const struct syn_field create_fields[] = {
 };
 static const struct syn_schema create_schema = SYN_SCHEMA("VolumeCreate", create_fields);
 
+static const struct syn_field plan_fields[] = {
+    SRV_PLAN_FIELD("Answer with the price; make nothing"),
+};
+static const struct syn_schema plan_schema = SYN_SCHEMA("VolumePlanQuery", plan_fields);
+
 static const struct syn_http_route rows[] = {
     SRV_READ("/v1/volumes", list_volumes, &srv_list_query, "volumes.list",
              "The account's volumes, and who uses them"),
-    SRV_WRITE("POST", "/v1/volumes", create_volume, &create_schema, "volumes.create",
-              "Make a volume"),
+    {.method = "POST",
+     .pattern = "/v1/volumes",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .body_max = SRV_BODY_MAX,
+     .handler = create_volume,
+     .body = &create_schema,
+     .query = &plan_schema,
+     .name = "volumes.create",
+     .summary = "Make a volume, or plan one"},
     SRV_READ("/v1/volumes/{name}", get_volume, NULL, "volumes.get", "One volume"),
     {.method = "DELETE",
      .pattern = "/v1/volumes/{name}",

@@ -4,7 +4,7 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
-#include "server_priv.h"
+#include "function_priv.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
@@ -87,6 +87,8 @@ list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err
     if (rc != SYN_OK)
         return rc == SRV_ABSENT ? SYN_OK : rc;
     if (listing->state != NULL && !syn_str_eq(syn_document_state(own), listing->state))
+        return SYN_OK;
+    if (srv_service_derived(own))
         return SYN_OK;
     return syn_json_append_take(items, SYN_TAKE(own), err);
 }
@@ -307,31 +309,18 @@ sweep_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_
     return srv_txn_delete(sweep->txn, key, err);
 }
 
-struct forgetting {
-    struct syn_http_req *req;
-    const struct srv_work *work;
-};
-
-/* Bills, transactions, usage and instances stay: they are the proof of what was paid. */
-static int
-forget(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+int
+srv_work_delete(struct syn_server *server, struct srv_txn *txn, const struct srv_work *work,
+                const json_t *doc, int64_t revision, struct syn_err *err)
 {
-    const struct forgetting *forgetting = arg;
-    const struct srv_work *work = forgetting->work;
+    const char *id = syn_document_id(doc);
     char own_key[SRV_KEY_MAX];
     char key[SRV_KEY_MAX];
-    struct sweep sweep = {server, work, txn, own_key, 0};
-    const char *id;
-    SYN_JSON(doc);
-    int rc = srv_work_load(server, work, forgetting->req, &doc, &sweep.revision, err);
+    struct sweep sweep = {server, work, txn, own_key, revision};
+    int rc = work->may_delete(doc, err);
 
-    if (rc == SYN_OK)
-        rc = srv_if_match(forgetting->req, sweep.revision, err);
-    if (rc == SYN_OK)
-        rc = work->may_delete(doc, err);
     if (rc < 0)
         return rc;
-    id = syn_document_id(doc);
     rc = srv_txn_check(txn, srv_key(own_key, work->documents, id, NULL), sweep.revision, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(work->parts) && work->parts[i] != NULL; i++)
         rc = srv_each(server, srv_key(key, work->parts[i], id, ""), sweep_key, &sweep, err);
@@ -340,6 +329,24 @@ forget(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err
     if (rc == SYN_OK)
         rc = srv_txn_delete(txn, srv_key(key, work->of, syn_json_str(doc, "account", ""), id), err);
     return rc < 0 ? rc : work->release(server, txn, doc, err);
+}
+
+struct forgetting {
+    struct syn_http_req *req;
+    const struct srv_work *work;
+};
+
+static int
+forget(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    const struct forgetting *forgetting = arg;
+    int64_t revision = 0;
+    SYN_JSON(doc);
+    int rc = srv_work_load(server, forgetting->work, forgetting->req, &doc, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_if_match(forgetting->req, revision, err);
+    return rc < 0 ? rc : srv_work_delete(server, txn, forgetting->work, doc, revision, err);
 }
 
 int

@@ -29,6 +29,7 @@
 #include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 
+#include "../money_priv.h"
 #include "autoscale_priv.h"
 #include "rollout_priv.h"
 #include "step_priv.h"
@@ -179,24 +180,46 @@ limit_reached(struct step *step, const char *reason, const char *message, struct
                   : service_step_event(step, "stop-requested", reason, NULL, err, "%s", message);
 }
 
+static struct money_view
+money_view(const struct step *step)
+{
+    const struct syn_service_view *view = step->view;
+
+    return (struct money_view){
+        .doc = view->service,
+        .period = {view->period.number, view->period.since_ms, view->period.window_since_ms,
+                   view->period.window_spent},
+        .spent = view->spent,
+        .rate_hour = view->rate_hour,
+        .reserve = syn_service_reserve(syn_document_spec(view->service), view->rate_hour),
+        .escrow = view->escrow,
+        .balance = view->balance,
+        .billing_ms = step->spec.billing_ms,
+        .max_budget = step->spec.max_budget,
+        .full = unbilled_members(step) >= SYN_SERVICE_BILL_INSTANCES,
+        .now_ms = view->now_ms,
+    };
+}
+
 /* Bill the period when it is over, lock more when a quarter of a reserve is left, as far as budget
  * and balance go, and stop when there is nothing left to lock. */
 static int
 phase_limits(struct step *step, struct syn_err *err)
 {
-    struct service_money money;
+    const struct money_view view = money_view(step);
+    struct money money;
     int rc;
 
     if (step->state == SYN_SERVICE_STOPPED || stop_requested(step))
         return SYN_OK;
-    service_money_decide(step->view, unbilled_members(step), &money);
+    money_decide(&view, &money);
     step->lock = money.lock;
     step->renew = money.renew;
     step->new_window = money.new_window;
     memcpy(step->bill_id, money.bill_id, sizeof(step->bill_id));
     if (money.until_ms > step->view->now_ms)
         service_step_wake(step, money.until_ms);
-    rc = service_money_note(step->view, &money, step->status, step->events, err);
+    rc = money_note(&view, &money, step->status, step->events, err);
     return rc < 0 || !money.stop
                ? rc
                : limit_reached(step, money.stop,

@@ -14,25 +14,6 @@ struct syn_place_slot;
 /* The version's document, or NULL. */
 const json_t *service_version(const json_t *versions, int64_t number);
 
-/* What follows from a service's money. */
-struct service_money {
-    int64_t lock;                       /* into the escrow; of the next period when it renews */
-    bool renew;                         /* the period is billed now */
-    bool new_window;                    /* with it the budget is whole again */
-    bool low;                           /* the account cannot pay for the next period */
-    const char *stop;                   /* why it cannot go on; or NULL */
-    int64_t number, since_ms, until_ms; /* of the period that it is in then */
-    char bill_id[SYN_ID_MAX];           /* when it renews */
-};
-/* Decide it. `unbilled`: instances that have used something in the period. */
-void service_money_decide(const struct syn_service_view *view, size_t unbilled,
-                          struct service_money *ret);
-
-/* Put it into our copy of the service's status, and what is to be told into the events. */
-SYN_MUST int service_money_note(const struct syn_service_view *view,
-                                const struct service_money *money, json_t *status, json_t *events,
-                                struct syn_err *err);
-
 /* What a new replica is made of; all borrowed. */
 struct service_replica_new {
     const json_t *service;

@@ -62,6 +62,8 @@ struct replica {
 static int
 make_env(const struct replica *replica, json_t **ret, struct syn_err *err)
 {
+    const char *name;
+    json_t *value;
     char text[32];
     SYN_JSON(env);
     int rc = SYN_OK;
@@ -85,6 +87,9 @@ make_env(const struct replica *replica, json_t **ret, struct syn_err *err)
     (void)snprintf(text, sizeof(text), "%lld", (long long)replica->made->number);
     if (rc == SYN_OK)
         rc = syn_json_set_str(env, "SYNOR_REPLICA", text, err);
+    json_object_foreach (json_object_get(replica->spec.function, "env"), name, value)
+        if (rc == SYN_OK)
+            rc = syn_json_set_take(env, name, json_incref(value), err);
     if (rc < 0)
         return rc;
     *ret = SYN_TAKE(env);

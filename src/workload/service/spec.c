@@ -76,6 +76,19 @@ static const struct syn_field rollout_fields[] = {
 };
 static const struct syn_schema rollout_schema = SYN_SCHEMA("ServiceRollout", rollout_fields);
 
+static const struct syn_field function_fields[] = {
+    {.name = "id", .kind = SYN_FIELD_NAME, .required = true, .help = "of the function"},
+    {.name = "version", .kind = SYN_FIELD_I64, .required = true, .min = 1, .max = INT64_MAX,
+     .help = "of it"},
+    {.name = "language", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_FRAMEWORK_MAX - 1, .fallback = "\"\"",
+     .help = "that its node must have; \"\" none"},
+    {.name = "language_version", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_VERSION_MAX - 1,
+     .fallback = "\"\"", .help = "what its version begins with; \"\" any"},
+    {.name = "env", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_ENV_MAX, .fallback = "{}",
+     .help = "variables of the platform's own"},
+};
+static const struct syn_schema function_schema = SYN_SCHEMA("ServiceFunction", function_fields);
+
 static const struct syn_field spec_fields[] = {
     {.name = "image", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = REF_MAX,
      .help = "synor://NAME or synor://CID of an OCI layout; what a name stands for is kept at deployment"},
@@ -154,6 +167,8 @@ static const struct syn_field spec_fields[] = {
      .fallback = "86400000", .help = "so often a bill is written while it runs"},
     {.name = "app", .kind = SYN_FIELD_STR, .min = 0, .max = 63, .fallback = "\"\"",
      .help = "the file that it is kept in, by which what is in it no more is found; \"\" none"},
+    {.name = "function", .kind = SYN_FIELD_OBJ, .sub = &function_schema,
+     .help = "the function whose calls it runs: the platform sets it"},
 };
 /* clang-format on */
 
@@ -331,26 +346,6 @@ check_rollout(const json_t *rollout, struct syn_err *err)
     return SYN_OK;
 }
 
-static int
-check_secrets(json_t *secrets, const json_t *env, struct syn_err *err)
-{
-    const char *variable;
-    json_t *name;
-    int rc = work_check_env(secrets, reserved_env, SYN_LEN(reserved_env), SYN_SERVICE_ENV_BYTES_MAX,
-                            err);
-
-    if (rc < 0)
-        return syn_err_wrap(err, rc, "spec.secrets");
-    json_object_foreach (secrets, variable, name) {
-        if (!syn_name_ok(json_string_value(name)))
-            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: \"%.63s\" is no name of a secret",
-                            variable, json_string_value(name));
-        if (json_object_get(env, variable))
-            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: spec.env sets it, too", variable);
-    }
-    return SYN_OK;
-}
-
 int
 syn_service_user(const char *text, uint32_t *ret_uid, uint32_t *ret_gid, struct syn_err *err)
 {
@@ -368,6 +363,17 @@ syn_service_user(const char *text, uint32_t *ret_uid, uint32_t *ret_gid, struct 
     *ret_uid = (uint32_t)uid;
     *ret_gid = (uint32_t)(colon ? gid : uid);
     return SYN_OK;
+}
+
+static int
+check_image(const char *image, struct syn_err *err)
+{
+    if (syn_str_eq(image, SYN_SERVICE_HOST_IMAGE))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.image: \"%s\" means the node's own files, which services do not run "
+                        "on; an image of that name is called docker.io/library/%s",
+                        image, image);
+    return work_check_image(image, err);
 }
 
 /* Whose the process is, and where it begins. */
@@ -434,8 +440,9 @@ derive(json_t *spec, struct syn_err *err)
     return rc < 0 ? rc : derive_metrics(json_object_get(spec, "autoscale"), err);
 }
 
-int
-syn_service_spec_check(json_t *spec, struct syn_err *err)
+/* `derived`: of a function. Such a one may run on what its node has. */
+static int
+check_spec(json_t *spec, bool derived, struct syn_err *err)
 {
     struct syn_service_spec read;
     int rc = syn_schema_apply(&syn_service_spec_schema, spec, "spec", err);
@@ -445,7 +452,12 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
     if (rc < 0)
         return rc;
     syn_service_spec_read(spec, &read);
-    rc = work_check_image(read.image, err);
+    if (json_object_get(spec, "function") && !derived)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.function: the platform makes services of functions; use synor "
+                        "compute function deploy");
+    if (!derived || !syn_str_eq(read.image, SYN_SERVICE_HOST_IMAGE))
+        rc = check_image(read.image, err);
     if (rc == SYN_OK)
         rc = check_words(read.command, "command", err);
     if (rc == SYN_OK)
@@ -454,7 +466,9 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
         rc = work_check_env(json_object_get(spec, "env"), reserved_env, SYN_LEN(reserved_env),
                             SYN_SERVICE_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
-        rc = check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"), err);
+        rc =
+            work_check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"),
+                               reserved_env, SYN_LEN(reserved_env), SYN_SERVICE_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
         rc = check_process(spec, err);
     if (rc == SYN_OK)
@@ -472,6 +486,18 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_rollout(json_object_get(spec, "rollout"), err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);
+}
+
+int
+syn_service_spec_check(json_t *spec, struct syn_err *err)
+{
+    return check_spec(spec, false, err);
+}
+
+int
+syn_service_spec_check_derived(json_t *spec, struct syn_err *err)
+{
+    return check_spec(spec, true, err);
 }
 
 /* ---- reading ---- */
@@ -604,6 +630,7 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .drain_ms = syn_json_i64(spec, "drain_ms", 0),
         .lb = read_lb(spec),
         .rollout = read_rollout(json_object_get(spec, "rollout")),
+        .function = json_object_get(spec, "function"),
     };
     ret->replicas = service_autoscale_begin(ret->autoscale, ret->replicas);
     assert(*ret->image && json_is_array(ret->command) && json_is_object(ret->env));
@@ -660,6 +687,8 @@ syn_service_place_request(const struct syn_service_spec *spec)
         .networks = true, /* each replica is on its account's */
         .price_max = spec->max_price,
         .policy = spec->policy,
+        .framework = syn_json_str(spec->function, "language", ""),
+        .framework_version = syn_json_str(spec->function, "language_version", ""),
     };
 
     syn_card_request(&spec->card, &request);

@@ -105,6 +105,11 @@ SYN_MUST int syn_usage_add(struct syn_usage_sum *usage, const char *item, enum s
 /** What came to `before` until it was `now`, into *ret. INVALID when an item has become less. */
 SYN_MUST int syn_usage_since(const struct syn_usage_sum *now, const struct syn_usage_sum *before,
                              struct syn_usage_sum *ret, struct syn_err *err);
+/** Append the items to `array`: {item, measure, quantity}, quantities as decimal text. */
+SYN_MUST int syn_usage_encode(const struct syn_usage_sum *usage, json_t *array,
+                              struct syn_err *err);
+/** The same back. INVALID. */
+SYN_MUST int syn_usage_decode(const json_t *array, struct syn_usage_sum *ret, struct syn_err *err);
 /** Add what `capacity` amounts to over `span_ms` >= 0. */
 SYN_MUST int syn_usage_add_capacity(struct syn_usage_sum *usage,
                                     const struct syn_capacity *capacity, int64_t span_ms,

@@ -20,8 +20,9 @@
 #define SYN_FUNCTION_PATH_MAX          512 /* of a route */
 #define SYN_FUNCTION_METHODS_MAX       9
 #define SYN_FUNCTION_BODY_MAX_BYTES    (INT64_C(64) << 20)
-#define SYN_FUNCTION_PAYLOAD_MAX_BYTES 65536 /* of an event that is kept: asynchronous, scheduled */
-#define SYN_FUNCTION_WAITING_MAX       10000
+#define SYN_FUNCTION_PAYLOAD_MAX_BYTES 65536 /* of an event that is kept: asynchronous, scheduled \
+                                              */
+#define SYN_FUNCTION_WAITING_MAX 10000
 /** Memory that comes with one core. */
 #define SYN_FUNCTION_CORE_BYTES (INT64_C(2) << 30)
 
@@ -33,8 +34,6 @@ enum syn_function_runtime {
     SYN_FUNCTION_WASM,
     SYN_FUNCTION_PYTHON,
     SYN_FUNCTION_NODE,
-    SYN_FUNCTION_RUBY,
-    SYN_FUNCTION_JAVA,
     SYN_FUNCTION_COMMAND, /* a compiled program that speaks HTTP on $PORT: c, rust, go */
     SYN_FUNCTION_CUSTOM,  /* an image that does */
 };
@@ -48,11 +47,11 @@ struct syn_function_language {
 };
 
 /**
- * What a runtime's name stands for: "wasm", "python3", "python311", "node", "node20", "ruby31",
- * "java17", "rust", "go", "c", "custom:IMAGE".
+ * What a runtime's name stands for: "wasm", "python3", "python311", "node", "node20", "rust",
+ * "go", "c", "custom:IMAGE".
  *
- * Returns 0; SYN_E_INVALID with all that there are, and for those that are known and not here (
- * "dotnet8") with what to do instead.
+ * Returns 0; SYN_E_INVALID with all that there are, and for those that are known elsewhere
+ * ("dotnet8") with what to do instead.
  */
 SYN_MUST int syn_function_language(const char *name, struct syn_function_language *ret,
                                    struct syn_err *err);
@@ -72,10 +71,10 @@ SYN_MUST int syn_function_spec_check(json_t *spec, const struct syn_zone_source 
 struct syn_function_spec {
     const char *runtime; /* as given */
     struct syn_function_language language;
-    const char *image;        /* CUSTOM: of "custom:IMAGE"; else "" */
-    const char *handler;      /* "" for wasm, compiled programs and images */
-    const char *code;         /* "synor://..."; "" for images */
-    const char *dependencies; /* the file's name within the code, "requirements.txt"; "": none */
+    const char *image;   /* CUSTOM: of "custom:IMAGE"; else "" */
+    const char *handler; /* "" for wasm, compiled programs and images */
+    const char *code;    /* "synor://..."; "" for images */
+    const char *layer;   /* "synor://..." of what the code depends on; "": nothing */
     int64_t memory_bytes;
     int64_t cpu_millicores;
     int64_t scratch_bytes;

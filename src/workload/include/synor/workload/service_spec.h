@@ -24,6 +24,8 @@
 #define SYN_SERVICE_CID_MAX                128
 #define SYN_SERVICE_ID_MAX                 65535 /* of a user or group inside */
 #define SYN_SERVICE_PREFIX_MAX             255   /* of a path on the shared front */
+/** The node's own /usr instead of an image: of services that the platform makes. */
+#define SYN_SERVICE_HOST_IMAGE "host"
 
 /** The spec of POST /v1/services; amounts are decimal text in documents. */
 extern const struct syn_schema syn_service_spec_schema;
@@ -97,6 +99,9 @@ struct syn_service_lb {
  * `spec` may be half converted.
  */
 SYN_MUST int syn_service_spec_check(json_t *spec, struct syn_err *err);
+/** The same of a service that the platform makes for a function: `function` may be there, and the
+ * image may be SYN_SERVICE_HOST_IMAGE. */
+SYN_MUST int syn_service_spec_check_derived(json_t *spec, struct syn_err *err);
 /** Are all time zones of a checked spec known here? INVALID names the first that is not. */
 SYN_MUST int syn_service_spec_zones(const json_t *spec, const struct syn_zone_source *zones,
                                     struct syn_err *err);
@@ -144,6 +149,7 @@ struct syn_service_spec {
     int64_t drain_ms; /* at most between leaving traffic and the stop signal */
     struct syn_service_lb lb;
     struct syn_service_rollout rollout;
+    const json_t *function; /* whose calls it runs; or NULL */
 };
 
 void syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret);

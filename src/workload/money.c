@@ -1,82 +1,80 @@
-/* What a service's money asks for: another period, more in the escrow, or the end. */
-#include "control_priv.h"
+#include "money_priv.h"
+
+#include <stdarg.h>
+#include <stdio.h>
 
 #include <synor/base/units.h>
 #include <synor/orchestration/document.h>
+#include <synor/workload/service_control.h>
+
+#include "work_priv.h"
 
 #define HOUR_MS (INT64_C(3600) * 1000)
 
 /* What the budget leaves for the escrow of this period, or of the next one of the same window. */
 static int64_t
-budget_left(const struct syn_service_spec *spec, int64_t spent)
+budget_left(const struct money_view *view, int64_t spent)
 {
-    return spec->max_budget > 0 ? spec->max_budget - spent : SYN_AMOUNT_MAX;
+    return view->max_budget > 0 ? view->max_budget - spent : SYN_AMOUNT_MAX;
 }
 
 /* Does what the account has last for another billing period at this rate? Said once: what is low
  * stays so until there is clearly enough. */
 static bool
-funds_low(const struct syn_service_view *view, int64_t billing_ms, int64_t left, bool was)
+funds_low(const struct money_view *view, int64_t left, bool was)
 {
-    syn_i128 need = (syn_i128)view->rate_hour * billing_ms / HOUR_MS;
+    syn_i128 need = (syn_i128)view->rate_hour * view->billing_ms / HOUR_MS;
 
     return (syn_i128)left + view->balance < (was ? need + need / 4 : need);
 }
 
 /* The period is over, or its bill is full. False: there is nothing to begin another one with. */
 static bool
-renew(const struct syn_service_view *view, const struct syn_service_spec *spec, int64_t reserve,
-      int64_t left, struct service_money *ret)
+renew(const struct money_view *view, int64_t left, struct money *ret)
 {
     int64_t spent = ret->new_window ? 0 : view->period.window_spent + view->escrow - left;
-    int64_t lock = SYN_MAX(reserve, 1);
+    int64_t lock = SYN_MAX(view->reserve, 1);
 
     lock = SYN_MIN(lock, view->balance + left);
-    lock = SYN_MIN(lock, budget_left(spec, spent));
+    lock = SYN_MIN(lock, budget_left(view, spent));
     if (lock <= 0)
         return false;
     ret->renew = true;
     ret->lock = lock;
-    syn_service_bill_id(view->service, ret->number, ret->bill_id);
+    syn_service_bill_id(view->doc, ret->number, ret->bill_id);
     ret->number++;
     ret->since_ms = view->now_ms;
     if (ret->new_window)
-        ret->until_ms = view->now_ms + spec->billing_ms;
+        ret->until_ms = view->now_ms + view->billing_ms;
     return true;
 }
 
 void
-service_money_decide(const struct syn_service_view *view, size_t unbilled,
-                     struct service_money *ret)
+money_decide(const struct money_view *view, struct money *ret)
 {
-    const json_t *doc = json_object_get(view->service, "spec");
-    int64_t reserve = syn_service_reserve(doc, view->rate_hour);
     int64_t left = SYN_MAX(view->escrow - view->spent, 0);
-    int64_t made_ms = syn_document_time(view->service, "created_at");
+    int64_t made_ms = syn_document_time(view->doc, "created_at");
     int64_t window_ms = view->period.window_since_ms > 0 ? view->period.window_since_ms : made_ms;
-    struct syn_service_spec spec;
     int64_t more;
 
-    syn_service_spec_read(doc, &spec);
-    *ret = (struct service_money){
+    *ret = (struct money){
         .number = SYN_MAX(view->period.number, 1),
         .since_ms = view->period.since_ms > 0 ? view->period.since_ms : made_ms,
-        .until_ms = window_ms + spec.billing_ms,
+        .until_ms = window_ms + view->billing_ms,
     };
-    ret->low = funds_low(view, spec.billing_ms, left,
-                         syn_json_bool(syn_json_at(view->service, "status.cost"), "low", false));
+    ret->low =
+        funds_low(view, left, syn_json_bool(syn_json_at(view->doc, "status.cost"), "low", false));
     ret->new_window = view->now_ms >= ret->until_ms;
-    if (view->spent > 0 && (ret->new_window || unbilled >= SYN_SERVICE_BILL_INSTANCES) &&
-        renew(view, &spec, reserve, left, ret))
+    if (view->spent > 0 && (ret->new_window || view->full) && renew(view, left, ret))
         return;
     ret->new_window = false;
-    more = budget_left(&spec, view->period.window_spent + view->escrow);
-    more = SYN_MIN(SYN_MIN(reserve, view->balance), more);
-    if (view->escrow - view->spent < reserve / 4 && more > 0)
+    more = budget_left(view, view->period.window_spent + view->escrow);
+    more = SYN_MIN(SYN_MIN(view->reserve, view->balance), more);
+    if (view->escrow - view->spent < view->reserve / 4 && more > 0)
         ret->lock = more;
     else if (view->spent > 0 && view->spent >= view->escrow)
         ret->stop =
-            budget_left(&spec, view->period.window_spent + view->escrow) <= 0 ? "budget" : "funds";
+            budget_left(view, view->period.window_spent + view->escrow) <= 0 ? "budget" : "funds";
 }
 
 /* ---- saying so ---- */
@@ -88,7 +86,7 @@ static int
 tell(json_t *events, const char *type, const char *reason, struct syn_err *err, const char *format,
      ...)
 {
-    char message[CONTROL_MESSAGE_MAX];
+    char message[MONEY_MESSAGE_MAX];
     json_t *event = NULL;
     va_list args;
     int rc;
@@ -103,7 +101,7 @@ tell(json_t *events, const char *type, const char *reason, struct syn_err *err, 
 
 /* Which period it is in, for people. */
 static int
-note_period(const struct service_money *money, json_t *status, struct syn_err *err)
+note_period(const struct money *money, json_t *status, struct syn_err *err)
 {
     SYN_JSON(period);
     int rc = syn_json_pack(&period, err, "{s:I}", "number", (json_int_t)money->number);
@@ -116,7 +114,7 @@ note_period(const struct service_money *money, json_t *status, struct syn_err *e
 }
 
 static int
-note_renewal(const struct service_money *money, json_t *status, json_t *events, struct syn_err *err)
+note_renewal(const struct money *money, json_t *status, json_t *events, struct syn_err *err)
 {
     int rc = syn_document_set_amount(json_object_get(status, "cost"), "spent", 0, err);
 
@@ -129,7 +127,7 @@ note_renewal(const struct service_money *money, json_t *status, json_t *events, 
 }
 
 static int
-note_low(const struct syn_service_view *view, bool low, json_t *status, json_t *events,
+note_low(const struct money_view *view, bool low, json_t *status, json_t *events,
          struct syn_err *err)
 {
     json_t *cost = json_object_get(status, "cost");
@@ -148,8 +146,8 @@ note_low(const struct syn_service_view *view, bool low, json_t *status, json_t *
 }
 
 int
-service_money_note(const struct syn_service_view *view, const struct service_money *money,
-                   json_t *status, json_t *events, struct syn_err *err)
+money_note(const struct money_view *view, const struct money *money, json_t *status, json_t *events,
+           struct syn_err *err)
 {
     int64_t locked = (money->renew ? 0 : view->escrow) + money->lock;
     int rc = syn_document_set_amount(json_object_get(status, "cost"), "locked", locked, err);

@@ -1,0 +1,288 @@
+/* The controller's functions: documents in, the pure step, effects out. */
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/orchestration/document.h>
+#include <synor/workload/function_control.h>
+#include <synor/workload/function_pool.h>
+
+#include "controller_priv.h"
+#include "function_priv.h"
+
+/* Everything the step reads, owned. */
+struct sight {
+    json_t *function, *versions, *services;
+    int64_t revision;
+    struct srv_period period;
+    int64_t spent, escrow, balance;
+    struct syn_content_guard *guard; /* until the effects are written */
+};
+
+static void
+sight_fini(struct sight *sight)
+{
+    json_decref(sight->function);
+    json_decref(sight->versions);
+    json_decref(sight->services);
+    srv_period_fini(&sight->period);
+    syn_content_guard_free(sight->guard);
+}
+
+static int
+look(struct syn_server *server, const char *id, struct sight *ret, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX], escrow[SYN_LEDGER_ACCOUNT_MAX];
+    int64_t rate_hour;
+    SYN_JSON(none);
+    int rc =
+        srv_load(server, srv_key(key, "function", id, NULL), &ret->function, &ret->revision, err);
+
+    none = json_array();
+    if (rc == SYN_OK)
+        rc = srv_function_versions(server, id, &ret->versions, err);
+    if (rc == SYN_OK)
+        rc = srv_function_services(server, ret->versions, &ret->services, err);
+    if (rc == SYN_OK)
+        rc = srv_period_load(server, id, 1, &ret->period, err);
+    if (rc == SYN_OK)
+        rc = syn_ledger_escrow_name(ret->period.ref, escrow, err);
+    if (rc == SYN_OK)
+        rc = srv_balance(server, escrow, &ret->escrow, err);
+    if (rc == SYN_OK)
+        rc = srv_balance(server, syn_json_str(ret->function, "account", "?"), &ret->balance, err);
+    return rc != SYN_OK ? rc
+                        : srv_run_cost(server, ret->function, none, &ret->spent, &rate_hour, err);
+}
+
+static struct syn_function_view
+view_of(struct syn_server *server, const struct sight *sight)
+{
+    return (struct syn_function_view){
+        .function = sight->function,
+        .versions = sight->versions,
+        .services = sight->services,
+        .period = {sight->period.number, sight->period.since_ms, sight->period.window_since_ms,
+                   sight->period.window_spent},
+        .spent = sight->spent,
+        .escrow = sight->escrow,
+        .balance = sight->balance,
+        .call_price = srv_call_price(server, syn_document_spec(sight->function)),
+        .now_ms = syn_wall_ms(server->world),
+    };
+}
+
+/* --- pools ------------------------------------------------------------------------------------ */
+
+/* The program that calls functions of a language is content like any other: stored when a pool
+ * needs it, and kept by the pool's mounts. */
+static int
+store_program(struct syn_server *server, enum syn_function_runtime runtime,
+              struct syn_content_guard **guard, char *ret_cid, struct syn_err *err)
+{
+    struct syn_content_put *put = NULL;
+    struct syn_function_program program;
+    struct syn_cid cid;
+    int rc;
+
+    ret_cid[0] = '\0';
+    if (!syn_function_program(runtime, &program))
+        return SYN_OK;
+    rc = syn_content_put_new(server->content, &put, err);
+    if (rc == SYN_OK)
+        rc = syn_content_put_write(put, program.data, program.size, err);
+    if (rc == SYN_OK)
+        rc = syn_content_put_commit(put, &cid, NULL, err);
+    (void)syn_content_put_free(put);
+    if (rc < 0)
+        return rc;
+    (void)syn_cid_format(&cid, ret_cid);
+    return srv_keep(server, guard, ret_cid, err);
+}
+
+static int
+create_pool(struct syn_server *server, struct srv_txn *txn, struct sight *sight, const json_t *row,
+            struct syn_err *err)
+{
+    const char *id = syn_json_str(row, "service", "");
+    int64_t number = syn_json_i64(row, "version", 0);
+    const json_t *version = NULL, *each;
+    struct syn_function_pool pool = {.id = syn_document_id(sight->function),
+                                     .name = syn_json_str(sight->function, "name", ""),
+                                     .version = number};
+    char program[SYN_CID_TEXT_MAX];
+    struct syn_function_spec read;
+    json_t *spec = NULL;
+    size_t i;
+    int rc;
+
+    json_array_foreach (sight->versions, i, each)
+        if (syn_json_i64(each, "version", 0) == number)
+            version = each;
+    if (version == NULL)
+        return SYN_FAIL(err, SYN_E_CORRUPT, "%s has no version %lld", pool.id, (long long)number);
+    syn_function_spec_read(json_object_get(version, "spec"), &read);
+    rc = store_program(server, read.language.runtime, &sight->guard, program, err);
+    pool.code_cid = syn_json_str(version, "code_cid", "");
+    pool.layer_cid = syn_json_str(version, "layer_cid", "");
+    pool.program_cid = program;
+    if (rc == SYN_OK)
+        rc = syn_function_service_spec(json_object_get(version, "spec"), &pool, &spec, err);
+    return rc < 0 ? rc
+                  : srv_service_derive(server, txn,
+                                       &(struct srv_derived){
+                                           .id = id,
+                                           .account = syn_json_str(sight->function, "account", ""),
+                                           .image_cid = syn_json_str(version, "image_cid", "")},
+                                       spec, err);
+}
+
+static int
+write_pools(struct syn_server *server, struct srv_txn *txn, struct sight *sight,
+            const struct syn_function_effects *effects, struct syn_err *err)
+{
+    const json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (effects->create, i, row)
+        if (rc == SYN_OK)
+            rc = create_pool(server, txn, sight, row, err);
+    json_array_foreach (effects->start, i, row)
+        if (rc == SYN_OK)
+            rc = srv_service_restart(server, txn, syn_json_str(row, "service", ""), err);
+    json_array_foreach (effects->stop, i, row)
+        if (rc == SYN_OK)
+            rc = srv_service_stop(server, txn, json_string_value(row), err);
+    json_array_foreach (effects->forget, i, row)
+        if (rc == SYN_OK)
+            rc = srv_service_forget(server, txn, json_string_value(row), err);
+    return rc;
+}
+
+/* The controller's own pools are to be looked at soon. */
+static void
+poke_pools(struct syn_server *server, const struct syn_function_effects *effects)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach (effects->stop, i, row)
+        srv_controller_poke(server->controller, json_string_value(row));
+    json_array_foreach (effects->start, i, row)
+        srv_controller_poke(server->controller, syn_json_str(row, "service", ""));
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static int
+write_money(struct syn_server *server, struct srv_txn *txn, const struct sight *sight,
+            const struct syn_function_effects *effects, struct syn_err *err)
+{
+    const struct srv_lock lock = {.account = syn_json_str(sight->function, "account", ""),
+                                  .ref = sight->period.ref,
+                                  .amount = effects->lock,
+                                  .held = sight->escrow,
+                                  .memo = "reserve of a function"};
+    SYN_JSON(none);
+
+    none = json_array();
+    if (none == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
+    if (effects->settle) /* of an escrow that is empty there is nothing to settle */
+        return sight->escrow == 0
+                   ? SYN_OK
+                   : srv_settle(server, txn, sight->function, none, effects->bill_id, err);
+    if (effects->renew)
+        return srv_renew(
+            server, txn, sight->function, none,
+            &(struct srv_renewal){effects->bill_id, effects->lock, effects->new_window}, err);
+    return effects->lock > 0 ? srv_escrow_lock(server, txn, &lock, err) : SYN_OK;
+}
+
+static int
+write_versions(struct srv_txn *txn, const char *id, const struct syn_function_effects *effects,
+               struct syn_err *err)
+{
+    const json_t *version;
+    char key[SRV_KEY_MAX];
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (effects->versions, i, version)
+        if (rc == SYN_OK)
+            rc = srv_txn_replace(
+                txn, srv_key_seq(key, "function-version", id, syn_json_i64(version, "version", 0)),
+                syn_json_i64(version, "revision", 0), version, err);
+    json_array_foreach (effects->dropped, i, version)
+        if (rc == SYN_OK)
+            rc = srv_txn_delete(
+                txn, srv_key_seq(key, "function-version", id, json_integer_value(version)), err);
+    return rc;
+}
+
+static int
+write_events(struct syn_server *server, struct srv_txn *txn, const char *id, const json_t *events,
+             struct syn_err *err)
+{
+    const json_t *event;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (events, i, event)
+        if (rc == SYN_OK)
+            rc = srv_event(server, txn, id, event, err);
+    return rc;
+}
+
+static int
+write_effects(struct syn_server *server, struct sight *sight,
+              const struct syn_function_effects *effects, struct syn_err *err)
+{
+    const char *id = syn_document_id(sight->function);
+    char key[SRV_KEY_MAX];
+    SRV_TXN(txn);
+    int rc = write_money(server, &txn, sight, effects, err);
+
+    if (rc == SYN_OK)
+        rc = write_pools(server, &txn, sight, effects, err);
+    if (rc == SYN_OK && effects->settle) {
+        rc = srv_work_delete(server, &txn, &srv_function, sight->function, sight->revision, err);
+        return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+    }
+    if (rc == SYN_OK)
+        rc = write_versions(&txn, id, effects, err);
+    (void)srv_key(key, "function", id, NULL);
+    if (rc == SYN_OK && effects->function != NULL)
+        rc = srv_txn_replace(&txn, key, sight->revision, effects->function, err);
+    else if (rc == SYN_OK)
+        rc = srv_txn_check(&txn, key, sight->revision, err);
+    if (rc == SYN_OK)
+        rc = write_events(server, &txn, id, effects->events, err);
+    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+}
+
+static int
+step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, struct syn_err *err)
+{
+    struct syn_server *server = world->server;
+    SYN_SCOPED(sight_fini) struct sight sight = {0};
+    SYN_SCOPED(syn_function_effects_fini) struct syn_function_effects effects = {0};
+    struct syn_function_view view;
+    int rc = look(server, id, &sight, err);
+
+    ret->gone = rc == SRV_ABSENT;
+    if (rc != SYN_OK)
+        return rc < 0 ? rc : SYN_OK;
+    view = view_of(server, &sight);
+    rc = syn_function_step(&view, &effects, err);
+    if (rc == SYN_OK && !syn_function_effects_none(&effects))
+        rc = write_effects(server, &sight, &effects, err);
+    ret->wake_at_ms = effects.wake_at_ms;
+    ret->now_ms = view.now_ms;
+    if (rc == SYN_OK) {
+        poke_pools(server, &effects);
+        ret->gone = effects.settle;
+    }
+    return rc;
+}
+
+const struct ctl_kind ctl_function = {&srv_function, step};

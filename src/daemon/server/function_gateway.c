@@ -1,0 +1,594 @@
+/* What the gateway of functions is told, and what it tells.
+ *
+ *     GET  /v1/function-gateway          the table: for each function where requests go
+ *     GET  .../secrets                   a version's, when it is got ready
+ *     POST /v1/function-gateway/report   what was called, what waits, what was got ready
+ *
+ * A report has a number of its gateway's start, and is counted once: the gateway sends it again
+ * until it is answered. What it says becomes documents in one transaction; what is only of the
+ * moment (what runs and waits) goes to those who scale. */
+#include <pthread.h>
+
+#include <synor/base/log.h>
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/orchestration/document.h>
+
+#include "function_priv.h"
+#include "loads_priv.h"
+
+#define STATE_KEY     "function-gateway"
+#define REPORT_BYTES  ((size_t)16 << 20)
+#define LISTEN_MAX    128
+#define BUCKETS       21
+#define COUNT_MAX     INT64_C(1000000000000)
+#define LOG_LINES_MAX 100000
+
+struct srv_functions {
+    pthread_mutex_t lock;
+    char listen[LISTEN_MAX];
+};
+
+int
+srv_functions_new(struct srv_functions **ret, struct syn_err *err)
+{
+    struct srv_functions *functions = syn_calloc(1, sizeof(*functions));
+
+    if (functions == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the gateway of functions");
+    (void)pthread_mutex_init(&functions->lock, NULL);
+    *ret = functions;
+    return SYN_OK;
+}
+
+struct srv_functions *
+srv_functions_free(struct srv_functions *functions)
+{
+    if (functions == NULL)
+        return NULL;
+    (void)pthread_mutex_destroy(&functions->lock);
+    syn_free(functions);
+    return NULL;
+}
+
+void
+srv_function_address(const struct syn_server *server, char *out, size_t cap)
+{
+    struct srv_functions *functions = server->functions;
+
+    (void)pthread_mutex_lock(&functions->lock);
+    (void)syn_str_copy(out, cap, functions->listen);
+    (void)pthread_mutex_unlock(&functions->lock);
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+static int
+add_endpoints(struct syn_server *server, const char *service, json_t *out, struct syn_err *err)
+{
+    const json_t *row;
+    char key[SRV_KEY_MAX];
+    json_t *list = json_array();
+    size_t i;
+    SYN_JSON(doc);
+    int rc = syn_json_set_take(out, "endpoints", list, err);
+
+    if (rc == SYN_OK && service[0] != '\0')
+        rc = srv_load(server, srv_key(key, "service", service, NULL), &doc, NULL, err);
+    json_array_foreach (syn_json_at(doc, "status.endpoints"), i, row) {
+        char address[128];
+        json_t *endpoint = NULL;
+
+        if (rc != SYN_OK || !syn_json_bool(row, "ready", false))
+            continue;
+        (void)snprintf(address, sizeof(address), "%s:%lld", syn_json_str(row, "address", ""),
+                       (long long)syn_json_i64(row, "port", 0));
+        rc = syn_json_pack(&endpoint, err, "{s:s, s:s, s:s}", "instance",
+                           syn_json_str(row, "instance", ""), "node", syn_json_str(row, "node", ""),
+                           "address", address);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(list, endpoint, err);
+    }
+    return rc < 0 ? rc : SYN_OK;
+}
+
+static int64_t
+weight_of(const json_t *function, int64_t number)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach (json_object_get(syn_document_status(function), "traffic"), i, row)
+        if (syn_json_i64(row, "version", 0) == number)
+            return syn_json_i64(row, "weight", 0);
+    return 0;
+}
+
+static int
+make_version(struct syn_server *server, const json_t *function, const json_t *version, json_t **ret,
+             struct syn_err *err)
+{
+    static const char *const copied[] = {
+        "memory_bytes",      "timeout_ms",         "concurrency",   "max_waiting", "fuel",
+        "request_bytes_max", "response_bytes_max", "max_instances", "env",         "secrets"};
+    const json_t *spec = json_object_get(version, "spec");
+    const char *service = syn_json_str(version, "service", "");
+    int64_t number = syn_json_i64(version, "version", 0);
+    SYN_JSON(doc);
+    int rc = syn_json_pack(&doc, err, "{s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "version",
+                           (json_int_t)number, "weight", (json_int_t)weight_of(function, number),
+                           "state", syn_json_str(version, "state", ""), "runtime",
+                           syn_json_str(spec, "runtime", ""), "code",
+                           syn_json_str(version, "code_cid", ""), "path", "", "service", service);
+
+    for (size_t i = 0; i < SYN_LEN(copied) && rc == SYN_OK; i++)
+        if (json_object_get(spec, copied[i]) != NULL)
+            rc = syn_json_set_take(doc, copied[i], json_incref(json_object_get(spec, copied[i])),
+                                   err);
+    if (rc == SYN_OK)
+        rc = add_endpoints(server, service, doc, err);
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(doc);
+    return rc;
+}
+
+static int
+add_versions(struct syn_server *server, const json_t *function, json_t *out, struct syn_err *err)
+{
+    const json_t *version;
+    json_t *list = json_array();
+    size_t i;
+    SYN_JSON(versions);
+    int rc = syn_json_set_take(out, "versions", list, err);
+
+    if (rc == SYN_OK)
+        rc = srv_function_versions(server, syn_document_id(function), &versions, err);
+    json_array_foreach (versions, i, version) {
+        json_t *row = NULL;
+
+        if (rc == SYN_OK)
+            rc = make_version(server, function, version, &row, err);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(list, row, err);
+    }
+    return rc;
+}
+
+static int
+add_routes(const json_t *function, json_t *out, struct syn_err *err)
+{
+    const json_t *trigger;
+    json_t *list = json_array();
+    size_t i;
+    int rc = syn_json_set_take(out, "routes", list, err);
+
+    json_array_foreach (json_object_get(syn_document_spec(function), "triggers"), i, trigger)
+        if (rc == SYN_OK && syn_str_eq(syn_json_str(trigger, "type", ""), "http"))
+            rc = syn_json_append_take(list, json_deep_copy(trigger), err);
+    return rc;
+}
+
+/* Of a function's document, what the gateway needs. */
+static int
+abridge(struct syn_server *server, json_t *function, struct syn_err *err)
+{
+    const json_t *status = syn_document_status(function);
+    SYN_JSON(brief);
+    int rc = syn_json_pack(
+        &brief, err, "{s:s, s:s, s:s, s:s, s:s}", "id", syn_document_id(function), "name",
+        syn_json_str(function, "name", ""), "account", syn_json_str(function, "account", ""),
+        "state", syn_document_state(function), "reason", syn_json_str(status, "reason", ""));
+
+    if (rc == SYN_OK)
+        rc = srv_account_name(server, syn_json_str(function, "account", ""), brief, err);
+    if (rc == SYN_OK)
+        rc = add_routes(function, brief, err);
+    if (rc == SYN_OK)
+        rc = add_versions(server, function, brief, err);
+    if (rc < 0)
+        return rc;
+    (void)json_object_clear(function);
+    return json_object_update(function, brief) == 0
+               ? SYN_OK
+               : SYN_FAIL(err, SYN_E_NOMEM, "no memory for a function's routes");
+}
+
+/* A version, and a derived service, are told as their function. */
+static void
+subject(const char *key, char *out)
+{
+    const char *id = strchr(key, '/') + 1;
+    char function[SYN_ID_MAX];
+    int64_t version;
+
+    if (syn_str_starts(key, "function/"))
+        (void)snprintf(out, SRV_KEY_MAX, "%s", key);
+    else if (syn_str_starts(key, "function-version/"))
+        (void)snprintf(out, SRV_KEY_MAX, "function/%.*s", (int)strcspn(id, "/"), id);
+    else if (syn_function_of_service(id, function, &version))
+        (void)snprintf(out, SRV_KEY_MAX, "function/%s", function);
+    else
+        out[0] = '\0'; /* somebody's service */
+}
+
+static int
+stream_table(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const struct srv_stream_plan plan = {.prefixes = {"function/", "function-version/", "service/"},
+                                         .put_event = "put",
+                                         .delete_event = "delete",
+                                         .snapshot = true,
+                                         .subject = subject,
+                                         .complete = abridge};
+
+    return srv_stream(ctx, req, &plan, err);
+}
+
+/* --- secrets ---------------------------------------------------------------------------------- */
+
+static int
+version_secrets(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const char *id = syn_http_req_param(req, "id");
+    const char *variable;
+    char key[SRV_KEY_MAX];
+    uint64_t number = 0;
+    json_t *name;
+    SYN_JSON(function);
+    SYN_JSON(version);
+    SYN_JSON(answer);
+    int rc =
+        syn_parse_u64(syn_http_req_param(req, "version"), 1, INT64_MAX, "version", &number, err);
+
+    if (rc == SYN_OK && !syn_name_ok(id))
+        rc = SYN_FAIL(err, SYN_E_NOTFOUND, "there is no function %.60s", id);
+    if (rc == SYN_OK)
+        rc = srv_need(ctx, srv_key(key, "function", id, NULL), "function", &function, NULL, err);
+    if (rc == SYN_OK)
+        rc = srv_need(ctx, srv_key_seq(key, "function-version", id, (int64_t)number), "version",
+                      &version, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:{}}", "environment");
+    json_object_foreach (syn_json_at(version, "spec.secrets"), variable, name) {
+        json_t *value = NULL;
+
+        if (rc == SYN_OK)
+            rc = srv_secret_read(ctx, syn_json_str(function, "account", ""),
+                                 json_string_value(name), &value, err);
+        if (rc == SYN_OK)
+            rc = syn_json_set_take(json_object_get(answer, "environment"), variable, value, err);
+    }
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+/* --- the report ------------------------------------------------------------------------------- */
+
+/* One on its way into a transaction. */
+struct report {
+    struct syn_http_req *req;
+    const json_t *body;
+    json_t *ready; /* {function: true} of those whose versions have changed */
+};
+
+/* Is it of a function that there is? What was deleted meanwhile is nobody's any more. */
+static int
+find_function(struct syn_server *server, const json_t *row, bool *ret, struct syn_err *err)
+{
+    const char *id = syn_json_str(row, "function", "");
+    char key[SRV_KEY_MAX];
+    SYN_JSON(function);
+    int rc;
+
+    *ret = false;
+    if (!syn_name_ok(id))
+        return SYN_FAIL(err, SYN_E_INVALID, "function: \"%.60s\" is no function", id);
+    rc = srv_load(server, srv_key(key, "function", id, NULL), &function, NULL, err);
+    *ret = rc == SYN_OK;
+    return rc < 0 ? rc : SYN_OK;
+}
+
+static int
+read_calls(const json_t *row, struct srv_calls *ret, struct syn_err *err)
+{
+    const struct {
+        const char *name;
+        int64_t *value;
+    } numbers[] = {{"version", &ret->version}, {"count", &ret->count},
+                   {"errors", &ret->errors},   {"throttled", &ret->throttled},
+                   {"cold", &ret->cold},       {"duration_us_sum", &ret->duration_us}};
+    struct syn_usage_sum sum = {0};
+    SYN_JSON(item);
+    int rc;
+
+    *ret = (struct srv_calls){.function = syn_json_str(row, "function", ""),
+                              .node = syn_json_str(row, "node", ""),
+                              .trigger = syn_json_str(row, "trigger", ""),
+                              .histogram = json_object_get(row, "duration_histogram")};
+    for (size_t i = 0; i < SYN_LEN(numbers); i++) {
+        rc = syn_json_get_i64(row, "usage[]", numbers[i].name, 0, INT64_MAX / 2, numbers[i].value,
+                              err);
+        if (rc < 0)
+            return rc;
+    }
+    if (ret->count > COUNT_MAX || json_array_size(ret->histogram) != BUCKETS)
+        return SYN_FAIL(err, SYN_E_INVALID, "usage[]: too many calls, or no histogram");
+    if (syn_str_eq(syn_json_str(row, "byte_ms", ""), "0"))
+        return SYN_OK;
+    rc = syn_json_pack(&item, err, "[{s:s, s:s, s:s}]", "item", SYN_FUNCTION_ITEM_COMPUTE,
+                       "measure", syn_measure_name(SYN_MEASURE_BYTE_MS), "quantity",
+                       syn_json_str(row, "byte_ms", ""));
+    if (rc == SYN_OK)
+        rc = syn_usage_decode(item, &sum, err);
+    if (rc == SYN_OK)
+        ret->byte_ms = sum.items[0].quantity;
+    return rc;
+}
+
+static int
+take_usage(struct syn_server *server, struct srv_txn *txn, const struct report *report,
+           struct syn_err *err)
+{
+    SYN_SCOPED(srv_calls_batch_free_scope) struct srv_calls_batch *batch = NULL;
+    const json_t *row;
+    size_t i;
+    int rc = srv_calls_batch_new(server, &batch, err);
+
+    json_array_foreach (json_object_get(report->body, "usage"), i, row) {
+        struct srv_calls calls;
+        bool found = false;
+
+        if (rc == SYN_OK)
+            rc = find_function(server, row, &found, err);
+        if (rc == SYN_OK && found)
+            rc = read_calls(row, &calls, err);
+        if (rc == SYN_OK && found)
+            rc = srv_calls_batch_add(batch, &calls, err);
+    }
+    return rc < 0 ? rc : srv_calls_batch_write(batch, txn, err);
+}
+
+static int
+take_version(struct syn_server *server, struct srv_txn *txn, const json_t *row, json_t *ready,
+             struct syn_err *err)
+{
+    const char *function = syn_json_str(row, "function", ""),
+               *state = syn_json_str(row, "state", "");
+    char key[SRV_KEY_MAX];
+    int64_t revision;
+    SYN_JSON(version);
+    int rc = srv_load(
+        server, srv_key_seq(key, "function-version", function, syn_json_i64(row, "version", 0)),
+        &version, &revision, err);
+
+    if (rc != SYN_OK)
+        return rc < 0 ? rc : SYN_OK;
+    /* A version with a pool is ready when that says so. */
+    if (!syn_str_eq(syn_json_str(version, "state", ""), "preparing") ||
+        syn_json_str(version, "service", "")[0] != '\0')
+        return SYN_OK;
+    if (!syn_str_eq(state, "ready") && !syn_str_eq(state, "failed"))
+        return SYN_FAIL(err, SYN_E_INVALID, "versions[].state: \"%.20s\"", state);
+    rc = syn_json_set_str(version, "state", state, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(version, "message", syn_json_str(row, "message", ""), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_bool(ready, function, true, err);
+    return rc < 0 ? rc : srv_txn_replace(txn, key, revision, version, err);
+}
+
+static int
+take_versions(struct syn_server *server, struct srv_txn *txn, struct report *report,
+              struct syn_err *err)
+{
+    const json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (json_object_get(report->body, "versions"), i, row) {
+        bool found = false;
+
+        if (rc == SYN_OK)
+            rc = find_function(server, row, &found, err);
+        if (rc == SYN_OK && found)
+            rc = take_version(server, txn, row, report->ready, err);
+    }
+    return rc;
+}
+
+static int
+take_invocations(struct syn_server *server, struct srv_txn *txn, const struct report *report,
+                 struct syn_err *err)
+{
+    json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (json_object_get(report->body, "invocations"), i, row) {
+        const char *id = syn_json_str(row, "id", "");
+        char key[SRV_KEY_MAX];
+        bool found = false;
+
+        if (rc == SYN_OK && !syn_name_ok(id))
+            rc = SYN_FAIL(err, SYN_E_INVALID, "invocations[].id: \"%.60s\"", id);
+        if (rc == SYN_OK)
+            rc = find_function(server, row, &found, err);
+        if (rc < 0 || !found)
+            continue;
+        (void)srv_key(key, "invocation", syn_json_str(row, "function", ""), id);
+        rc = srv_txn_put(txn, key, row, err);
+    }
+    return rc;
+}
+
+static int
+attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct report *report = arg;
+    const char *boot = syn_json_str(report->body, "boot", "");
+    int64_t seq = syn_json_i64(report->body, "seq", 0), revision = 0;
+    SYN_JSON(state);
+    SYN_JSON(next);
+    int rc = srv_load(server, STATE_KEY, &state, &revision, err);
+
+    if (rc < 0)
+        return rc;
+    if (rc == SYN_OK && syn_str_eq(syn_json_str(state, "boot", ""), boot) &&
+        seq <= syn_json_i64(state, "seq", 0))
+        return SRV_REPLAYED;
+    (void)json_object_clear(report->ready);
+    rc = syn_json_pack(&next, err, "{s:s, s:I}", "boot", boot, "seq", (json_int_t)seq);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, STATE_KEY, state != NULL ? revision : 0, next, err);
+    if (rc == SYN_OK)
+        rc = take_usage(server, txn, report, err);
+    if (rc == SYN_OK)
+        rc = take_versions(server, txn, report, err);
+    return rc < 0 ? rc : take_invocations(server, txn, report, err);
+}
+
+/* What runs and waits: pools are scaled by it. */
+static int
+take_loads(struct syn_server *server, const struct report *report, struct syn_err *err)
+{
+    int64_t now_ms = syn_wall_ms(server->world);
+    const json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (json_object_get(report->body, "loads"), i, row) {
+        const char *function = syn_json_str(row, "function", "");
+        int64_t running = syn_json_i64(row, "running", 0),
+                waiting = syn_json_i64(row, "waiting", 0);
+        char key[SRV_KEY_MAX];
+        const char *service;
+        SYN_JSON(version);
+
+        if (rc < 0 || !syn_name_ok(function))
+            continue;
+        rc = srv_load(
+            server, srv_key_seq(key, "function-version", function, syn_json_i64(row, "version", 0)),
+            &version, NULL, err);
+        service = syn_json_str(version, "service", "");
+        if (rc != SYN_OK || service[0] == '\0') {
+            rc = rc < 0 ? rc : SYN_OK;
+            continue;
+        }
+        rc = srv_loads_tell(server->loads, service, "inflight",
+                            SYN_MIN(running + waiting, COUNT_MAX) * 1000, now_ms, err);
+        if (rc == SYN_OK)
+            rc = srv_loads_tell(server->loads, service, "held", SYN_MIN(waiting, COUNT_MAX) * 1000,
+                                now_ms, err);
+        srv_controller_poke(server->controller, service);
+    }
+    return rc;
+}
+
+/* What guests wrote. Lines that came twice stand twice: nothing rests on them. */
+static int
+take_logs(struct syn_server *server, const struct report *report, struct syn_err *err)
+{
+    const json_t *row, *rows = json_object_get(report->body, "logs");
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (rows, i, row) {
+        bool found = false;
+
+        if (rc == SYN_OK)
+            rc = find_function(server, row, &found, err);
+        if (rc == SYN_OK && found)
+            rc = srv_log_line(server, syn_json_str(row, "function", ""), syn_json_i64(row, "at", 0),
+                              syn_json_str(row, "line", ""), err);
+    }
+    if (json_array_size(rows) > 0)
+        srv_follow_poke(server);
+    return rc;
+}
+
+static int
+post_report(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    struct report report = {.req = req, .body = syn_http_req_json(req)};
+    const char *function;
+    json_t *changed;
+    SYN_JSON(ready);
+    int rc;
+
+    report.ready = ready = json_object();
+    if (ready == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a report");
+    (void)pthread_mutex_lock(&server->functions->lock);
+    (void)syn_str_copy(server->functions->listen, LISTEN_MAX,
+                       syn_json_str(report.body, "listen", ""));
+    (void)pthread_mutex_unlock(&server->functions->lock);
+    rc = take_loads(server, &report, err);
+    if (rc == SYN_OK)
+        rc = srv_change(server, "the functions' report", attempt, &report, NULL, err);
+    if (rc == SYN_OK)
+        rc = take_logs(server, &report, err);
+    if (rc < 0)
+        return rc;
+    json_object_foreach (ready, function, changed)
+        srv_controller_poke(server->controller, function);
+    syn_http_reply(req, 204);
+    return SYN_OK;
+}
+
+/* --- table of routes -------------------------------------------------------------------------- */
+
+static const struct syn_field report_fields[] = {
+    {.name = "boot",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = 64,
+     .required = true,
+     .help = "Drawn when the gateway starts"},
+    {.name = "seq",
+     .kind = SYN_FIELD_I64,
+     .min = 1,
+     .max = INT64_MAX,
+     .required = true,
+     .help = "Of this report; one that was counted counts no more"},
+    {.name = "listen",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = LISTEN_MAX - 1,
+     .fallback = "\"\"",
+     .help = "Where it answers clients"},
+    {.name = "versions", .kind = SYN_FIELD_ANY, .help = "[{function, version, state, message}]"},
+    {.name = "loads", .kind = SYN_FIELD_ANY, .help = "[{function, version, running, waiting}]"},
+    {.name = "usage", .kind = SYN_FIELD_ANY, .help = "Sums of calls, see ADR 44"},
+    {.name = "invocations", .kind = SYN_FIELD_ANY, .help = "Calls that are to be remembered"},
+    {.name = "logs", .kind = SYN_FIELD_ANY, .help = "[{function, version, at, line}]"},
+};
+static const struct syn_schema report_schema = SYN_SCHEMA("FunctionReport", report_fields);
+
+static const struct syn_http_route rows[] = {
+    {.method = "GET",
+     .pattern = "/v1/function-gateway",
+     .kind = SYN_HTTP_LOOP,
+     .flags = SYN_HTTP_EVENTS,
+     .scopes = SYN_SCOPE_OPERATOR,
+     .handler = stream_table,
+     .name = "functions.gateway",
+     .summary = "Stream of what the gateway of functions serves"},
+    {.method = "GET",
+     .pattern = "/v1/function-gateway/functions/{id}/versions/{version}/secrets",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_OPERATOR,
+     .handler = version_secrets,
+     .name = "functions.secrets",
+     .summary = "What a version is given, for the gateway"},
+    {.method = "POST",
+     .pattern = "/v1/function-gateway/report",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_OPERATOR,
+     .body_max = REPORT_BYTES,
+     .handler = post_report,
+     .body = &report_schema,
+     .name = "functions.report",
+     .summary = "What the gateway of functions saw"},
+};
+
+const struct srv_routes srv_function_gateway_routes = {rows, SYN_LEN(rows)};

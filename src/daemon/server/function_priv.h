@@ -1,0 +1,105 @@
+/* Functions: what their routes, their controller, the gateway's routes and bills share.
+ *
+ *     "function/ID", "function-of/...", "function-name/..."   as of every kind of work
+ *     "function-version/ID/N"     a version, and whether it is ready
+ *     "function-route/HASH"       who has a host, path and method of the gateway
+ *     "function-usage/ID"         all that its calls have used, by provider (function_usage.c)
+ *     "function-minute/ID/MINUTE" what was called in a minute, for a day
+ *     "invocation/ID/INVOCATION"  calls that are remembered, for a day
+ *     "function-gateway"          the last report that was counted */
+#ifndef SYN_SERVER_FUNCTION_PRIV_H
+#define SYN_SERVER_FUNCTION_PRIV_H
+
+#include <synor/workload/function_control.h>
+#include <synor/workload/function_spec.h>
+
+#include "bills_priv.h"
+
+#define SRV_FUNCTION_IDS "fn-"
+
+extern const struct srv_work srv_function;
+
+/* --- documents (functions.c) ------------------------------------------------------------------ */
+
+/** Its version documents, oldest first. */
+SYN_MUST int srv_function_versions(struct syn_server *server, const char *id, json_t **ret_list,
+                                   struct syn_err *err);
+/** {id: document} of the derived services that its versions have. */
+SYN_MUST int srv_function_services(struct syn_server *server, const json_t *versions, json_t **ret,
+                                   struct syn_err *err);
+/** The instances of all its derived services, and before them one that stands for the gateway's
+ * own log of it: what its logs are read from. */
+SYN_MUST int srv_function_instances(struct syn_server *server, const char *id, json_t **ret_list,
+                                    struct syn_err *err);
+/** The name of one of the account's functions that uses the secret, into out[SYN_ID_MAX]; "". */
+SYN_MUST int srv_function_with_secret(struct syn_server *server, const char *account,
+                                      const char *secret, char *out, struct syn_err *err);
+
+/* --- routes of HTTP triggers (function_routes.c) ---------------------------------------------- */
+
+/** See within `txn` that the function has the routes that its spec asks for, and no others; NULL:
+ *  none any more. CONFLICT: another function has one of them. */
+SYN_MUST int srv_function_routes_put(struct syn_server *server, struct srv_txn *txn, const char *id,
+                                     const char *account, const json_t *spec, struct syn_err *err);
+
+/* --- what calls used (function_usage.c) ------------------------------------------------------- */
+
+/** {provider: [usage items]} until now. Owner: *ret is the caller's. */
+SYN_MUST int srv_calls_read(struct syn_server *server, const char *function, json_t **ret,
+                            struct syn_err *err);
+/** What came to it between the two, into rows[SRV_OWN_MAX]. */
+SYN_MUST int srv_calls_usage(const json_t *before, const json_t *now, struct srv_own *rows,
+                             size_t *ret_count, struct syn_err *err);
+/** One row of a report's `usage`, checked. */
+struct srv_calls {
+    const char *function, *node, *trigger;
+    int64_t version, count, errors, throttled, cold, duration_us;
+    syn_u128 byte_ms;
+    const json_t *histogram;
+};
+/** Many of them: sums by function are made in memory and written once. */
+struct srv_calls_batch;
+SYN_MUST int srv_calls_batch_new(struct syn_server *server, struct srv_calls_batch **ret,
+                                 struct syn_err *err);
+void srv_calls_batch_free_scope(struct srv_calls_batch **slot);
+SYN_MUST int srv_calls_batch_add(struct srv_calls_batch *batch, const struct srv_calls *calls,
+                                 struct syn_err *err);
+/** Write all of it within `txn`. */
+SYN_MUST int srv_calls_batch_write(struct srv_calls_batch *batch, struct srv_txn *txn,
+                                   struct syn_err *err);
+/** What was called in the last `minutes`: {count, errors, throttled, cold, mean_us, p50_us, p95_us,
+ *  p99_us, by_version}. Owner: *ret is the caller's. */
+SYN_MUST int srv_calls_metrics(struct syn_server *server, const char *function, int64_t minutes,
+                               json_t **ret, struct syn_err *err);
+/** The price of a call of the longest time. 0: the book has none. */
+int64_t srv_call_price(const struct syn_server *server, const json_t *spec);
+
+/* --- the gateway (function_gateway.c) --------------------------------------------------------- */
+
+SYN_MUST int srv_functions_new(struct srv_functions **ret, struct syn_err *err);
+struct srv_functions *srv_functions_free(struct srv_functions *functions);
+/** Where it answers clients, "127.0.0.1:9080", into `out`; "" before it has said so. Any thread. */
+void srv_function_address(const struct syn_server *server, char *out, size_t cap);
+
+/* --- pools (function_pools.c) ----------------------------------------------------------------- */
+
+/** The service runs a version of a function: nobody sees it, and nobody pays for it. */
+bool srv_service_derived(const json_t *service);
+/** Make the derived service `id` within `txn`. Takes `spec`, checked. */
+struct srv_derived {
+    const char *id, *account, *image_cid;
+};
+SYN_MUST int srv_service_derive(struct syn_server *server, struct srv_txn *txn,
+                                const struct srv_derived *derived, json_t *spec,
+                                struct syn_err *err);
+/** Let a stopped one run again. */
+SYN_MUST int srv_service_restart(struct syn_server *server, struct srv_txn *txn, const char *id,
+                                 struct syn_err *err);
+/** Ask one to stop; no-op when it does. */
+SYN_MUST int srv_service_stop(struct syn_server *server, struct srv_txn *txn, const char *id,
+                              struct syn_err *err);
+/** Delete one that has stopped, with all that is its own. */
+SYN_MUST int srv_service_forget(struct syn_server *server, struct srv_txn *txn, const char *id,
+                                struct syn_err *err);
+
+#endif

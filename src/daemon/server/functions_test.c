@@ -1,0 +1,294 @@
+/* Functions over their routes, with a gateway that is played: it reads what there is to serve, and
+ * reports what it would have seen. */
+#include "server_testing.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include <synor/base/str.h>
+#include <synor/orchestration/document.h>
+
+#include "function_priv.h"
+
+#define WAITS 500 /* of 10 ms */
+
+static struct syn_client *
+with_money(struct house *house, const char *account)
+{
+    struct syn_client *client = tenant(house, account, "tenant");
+    char path[128];
+
+    await_token(client);
+    (void)snprintf(path, sizeof(path), "/v1/accounts/%s/faucet", account);
+    must(house->client, "POST", path, "{'amount':'5'}", NULL);
+    return client;
+}
+
+static void
+deploy(struct syn_client *client, const char *name, const char *more, char *ret_id)
+{
+    char cid[SYN_CID_TEXT_MAX], body[1024];
+    SYN_JSON(answer);
+
+    store_source(client, cid);
+    (void)snprintf(body, sizeof(body),
+                   "{'name':'%s','spec':{'runtime':'wasm','code':'synor://%s'%s}}", name, cid,
+                   more);
+    must(client, "POST", "/v1/functions", body, &answer);
+    assert_true(syn_str_copy(ret_id, SYN_ID_MAX, syn_json_str(answer, "id", "")));
+}
+
+static void
+await_state(struct syn_client *client, const char *name, const char *state)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "/v1/functions/%s", name);
+    for (int i = 0; i < WAITS; i++) {
+        SYN_JSON(function);
+
+        must(client, "GET", path, NULL, &function);
+        if (syn_str_eq(syn_document_state(function), state))
+            return;
+        (void)usleep(10000);
+    }
+    fail_msg("%s is never %s", name, state);
+}
+
+static void
+report(struct house *house, const char *boot, int seq, const char *what)
+{
+    char body[2048];
+
+    (void)snprintf(body, sizeof(body), "{'boot':'%s','seq':%d,'listen':'127.0.0.1:9080'%s}", boot,
+                   seq, what);
+    must(house->client, "POST", "/v1/function-gateway/report", body, NULL);
+}
+
+static void
+version_is(struct house *house, const char *id, int version, const char *state)
+{
+    char what[256], boot[64];
+
+    (void)snprintf(what, sizeof(what),
+                   ",'versions':[{'function':'%s','version':%d,'state':'%s','message':'it says'}]",
+                   id, version, state);
+    (void)snprintf(boot, sizeof(boot), "v-%s-%d", id, version);
+    report(house, boot, 1, what);
+}
+
+#define HISTOGRAM "[0,0,0,10,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]"
+
+static void
+called(struct house *house, const char *boot, int seq, const char *id)
+{
+    char what[1024];
+
+    (void)snprintf(what, sizeof(what),
+                   ",'usage':[{'function':'%s','version':1,'node':'','trigger':'http','count':10,"
+                   "'errors':1,'throttled':2,'byte_ms':'13421772800000','duration_us_sum':5000,"
+                   "'duration_histogram':" HISTOGRAM ",'cold':0}],"
+                   "'invocations':[{'id':'a%d','function':'%s','version':1,'status':'error'}],"
+                   "'logs':[{'function':'%s','version':1,'at':1000,'line':'hello'}]",
+                   id, seq, id, id);
+    report(house, boot, seq, what);
+}
+
+static int64_t
+metric(struct syn_client *client, const char *name, const char *which)
+{
+    char path[128];
+    SYN_JSON(metrics);
+
+    (void)snprintf(path, sizeof(path), "/v1/functions/%s/metrics", name);
+    must(client, "GET", path, NULL, &metrics);
+    return syn_json_i64(metrics, which, -1);
+}
+
+static void
+a_module_from_deploy_to_bill(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "first");
+    char id[SYN_ID_MAX];
+    SYN_JSON(function);
+    SYN_JSON(bill);
+    SYN_JSON(verified);
+    SYN_JSON(invocations);
+    int64_t sum = ledger_sum(house);
+
+    deploy(client, "hello", ",'triggers':[{'type':'http','path':'/hello/{x}'}]", id);
+    version_is(house, id, 1, "ready");
+    await_state(client, "hello", "active");
+    must(client, "GET", "/v1/functions/hello", NULL, &function);
+    assert_string_equal(json_string_value(json_array_get(syn_json_at(function, "status.urls"), 0)),
+                        "http://127.0.0.1:9080/hello/{x}");
+    called(house, "boot", 1, id);
+    called(house, "boot", 1, id); /* the answer was lost: it is sent again */
+    called(house, "boot", 2, id);
+    assert_int_equal(metric(client, "hello", "count"), 20);
+    assert_int_equal(metric(client, "hello", "errors"), 2);
+    assert_int_equal(metric(client, "hello", "p50_us"), 800);
+    must(client, "GET", "/v1/functions/hello/invocations", NULL, &invocations);
+    assert_int_equal(json_array_size(json_object_get(invocations, "items")), 2);
+    must(client, "DELETE", "/v1/functions/hello", NULL, NULL);
+    for (int i = 0; i < WAITS; i++) {
+        if (call(client, "GET", "/v1/functions/hello", NULL, NULL, NULL) == SYN_E_NOTFOUND)
+            break;
+        (void)usleep(10000);
+    }
+    {
+        char path[128];
+
+        (void)snprintf(path, sizeof(path), "/v1/bills/bill-%s-1", id + strlen("fn-"));
+        must(client, "GET", path, NULL, &bill);
+        /* 20 calls and requests, and 25 GB-seconds, of the book's prices. */
+        assert_string_equal(syn_json_str(syn_document_status(bill), "total", ""), "0.000256");
+        (void)snprintf(path, sizeof(path), "/v1/bills/bill-%s-1/verify", id + strlen("fn-"));
+        must(client, "GET", path, NULL, &verified);
+        assert_true(syn_json_bool(verified, "agrees", false));
+    }
+    assert_int_equal(ledger_sum(house), sum);
+    (void)syn_client_free(client);
+}
+
+static void
+a_module_that_does_not_compile(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "bad");
+    char id[SYN_ID_MAX];
+    SYN_JSON(function);
+
+    deploy(client, "bad", "", id);
+    version_is(house, id, 1, "failed");
+    await_state(client, "bad", "failed");
+    must(client, "GET", "/v1/functions/bad", NULL, &function);
+    assert_non_null(strstr(syn_json_str(syn_document_status(function), "message", ""), "it says"));
+    (void)syn_client_free(client);
+}
+
+static void
+routes_are_ones_own(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "mine"), *other = with_money(house, "theirs");
+    char id[SYN_ID_MAX], cid[SYN_CID_TEXT_MAX], body[512];
+
+    deploy(client, "a", ",'triggers':[{'type':'http','path':'/r/{a}','methods':['GET']}]", id);
+    store_source(other, cid);
+    (void)snprintf(body, sizeof(body),
+                   "{'name':'b','spec':{'runtime':'wasm','code':'synor://%s','triggers':[{'type':"
+                   "'http','path':'/r/{b}'}]}}",
+                   cid);
+    assert_int_equal(call(other, "POST", "/v1/functions", body, NULL, NULL), SYN_E_CONFLICT);
+    /* Given up, they are free. */
+    must(client, "PATCH", "/v1/functions/a", "{'spec':{'triggers':null}}", NULL);
+    must(other, "POST", "/v1/functions", body, NULL);
+    assert_int_equal(call(other, "GET", "/v1/functions/a", NULL, NULL, NULL), SYN_E_NOTFOUND);
+    (void)syn_client_free(client);
+    (void)syn_client_free(other);
+}
+
+static void
+what_is_refused(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = tenant(house, "poor", "tenant");
+    char cid[SYN_CID_TEXT_MAX], body[512];
+
+    await_token(client);
+    store_source(client, cid);
+    (void)snprintf(body, sizeof(body), "{'name':'p','spec':{'runtime':'wasm','code':'synor://%s'}}",
+                   cid);
+    assert_int_equal(call(client, "POST", "/v1/functions", body, NULL, NULL), SYN_E_FUNDS);
+    must(house->client, "POST", "/v1/accounts/poor/faucet", "{'amount':'1'}", NULL);
+    (void)snprintf(
+        body, sizeof(body),
+        "{'name':'p','spec':{'runtime':'wasm','code':'synor://%s','secrets':{'A':'no'}}}", cid);
+    assert_int_equal(call(client, "POST", "/v1/functions", body, NULL, NULL), SYN_E_NOTFOUND);
+    assert_int_equal(call(client, "POST", "/v1/functions",
+                          "{'name':'p','spec':{'runtime':'wasm','code':'synor://nothing'}}", NULL,
+                          NULL),
+                     SYN_E_NOTFOUND);
+    assert_int_equal(
+        call(client, "POST", "/v1/function-gateway/report", "{'boot':'x','seq':1}", NULL, NULL),
+        SYN_E_FORBIDDEN);
+    (void)syn_client_free(client);
+}
+
+static void
+a_process_has_a_pool_that_nobody_sees(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "pool");
+    char cid[SYN_CID_TEXT_MAX], body[512], path[128];
+    SYN_JSON(answer);
+    SYN_JSON(list);
+    const char *id;
+
+    store_source(client, cid);
+    (void)snprintf(
+        body, sizeof(body),
+        "{'name':'py','spec':{'runtime':'python3','handler':'run.main','code':'synor://%s'}}", cid);
+    must(client, "POST", "/v1/functions", body, &answer);
+    id = syn_json_str(answer, "id", "") + strlen("fn-");
+    (void)snprintf(path, sizeof(path), "/v1/services/svc-%s01", id);
+    for (int i = 0; i < WAITS; i++) {
+        if (call(client, "GET", path, NULL, NULL, NULL) == SYN_OK)
+            break;
+        (void)usleep(10000);
+    }
+    must(client, "GET", path, NULL, NULL);
+    must(client, "GET", "/v1/services", NULL, &list);
+    assert_int_equal(json_array_size(json_object_get(list, "items")), 0);
+    must(client, "DELETE", "/v1/functions/py", NULL, NULL);
+    for (int i = 0; i < WAITS; i++) {
+        if (call(client, "GET", "/v1/functions/py", NULL, NULL, NULL) == SYN_E_NOTFOUND)
+            break;
+        (void)usleep(10000);
+    }
+    assert_int_equal(call(client, "GET", path, NULL, NULL, NULL), SYN_E_NOTFOUND);
+    assert_int_equal(balance_of(client, "pool", "held"), 0);
+    (void)syn_client_free(client);
+}
+
+static void
+a_restart_goes_on(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "again");
+    char token[SYN_TOKEN_LEN + 1], id[SYN_ID_MAX];
+
+    deploy(client, "going", "", id);
+    called(house, "boot-again", 1, id);
+    must(client, "DELETE", "/v1/functions/going", NULL, NULL);
+    (void)syn_client_free(client);
+    house_close(house);
+    house_open(house);
+    new_token(house->client, "again", "tenant", "", token);
+    client = client_of(house, token);
+    await_token(client);
+    for (int i = 0; i < WAITS; i++) {
+        if (call(client, "GET", "/v1/functions/going", NULL, NULL, NULL) == SYN_E_NOTFOUND)
+            break;
+        (void)usleep(10000);
+    }
+    assert_int_equal(call(client, "GET", "/v1/functions/going", NULL, NULL, NULL), SYN_E_NOTFOUND);
+    (void)syn_client_free(client);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_module_from_deploy_to_bill),
+        cmocka_unit_test(a_module_that_does_not_compile),
+        cmocka_unit_test(routes_are_ones_own),
+        cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(a_process_has_a_pool_that_nobody_sees),
+        cmocka_unit_test(a_restart_goes_on),
+    };
+
+    return cmocka_run_group_tests(tests, house_setup, house_teardown);
+}

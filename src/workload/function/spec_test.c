@@ -1,0 +1,175 @@
+#include <synor/workload/function_spec.h>
+
+#include <synor/base/str.h>
+#include <synor/base/test.h>
+#include <synor/base/units.h>
+
+#define PYTHON "\"runtime\":\"python3\",\"code\":\"synor://code\""
+#define WASM   "\"runtime\":\"wasm\",\"code\":\"synor://code\""
+
+static json_t *
+parse(const char *text)
+{
+    struct syn_err err;
+    json_t *value;
+
+    assert_done(syn_json_parse(text, strlen(text), &value, &err), &err);
+    return value;
+}
+
+static void
+test_defaults_and_again_unchanged(void **state)
+{
+    struct syn_function_spec read;
+    struct syn_err err;
+    SYN_JSON(spec);
+    SYN_JSON(again);
+
+    (void)state;
+    spec = parse("{" PYTHON ",\"memory_bytes\":\"1gb\",\"triggers\":["
+                 "{\"type\":\"http\",\"path\":\"/api/{id}\",\"cors\":{}},"
+                 "{\"type\":\"schedule\",\"cron\":\"0 4 * * *\"},"
+                 "{\"type\":\"queue\",\"queue\":\"mail\"}]}");
+    assert_done(syn_function_spec_check(spec, NULL, &err), &err);
+    syn_function_spec_read(spec, &read);
+    assert_string_equal(read.handler, "main.handler");
+    assert_int_equal(read.language.runtime, SYN_FUNCTION_PYTHON);
+    assert_int_equal(read.cpu_millicores, 500); /* a core for 2 GiB */
+    assert_int_equal(read.timeout_ms, 30000);
+    assert_int_equal(read.concurrency, 1);
+    assert_string_equal(syn_json_str(json_array_get(read.triggers, 1), "zone", ""), "UTC");
+    assert_string_equal(syn_json_str(json_array_get(read.triggers, 1), "missed", ""), "once");
+    assert_int_equal(syn_json_i64(json_array_get(read.triggers, 2), "batch", 0), 1);
+    again = json_deep_copy(spec);
+    assert_done(syn_function_spec_check(again, NULL, &err), &err);
+    assert_true(json_equal(spec, again));
+}
+
+static void
+test_runtimes(void **state)
+{
+    static const struct {
+        const char *name;
+        enum syn_function_runtime runtime;
+        unsigned major, minor;
+    } rows[] = {
+        {"wasm", SYN_FUNCTION_WASM, 0, 0},    {"python311", SYN_FUNCTION_PYTHON, 3, 11},
+        {"node20", SYN_FUNCTION_NODE, 20, 0}, {"node", SYN_FUNCTION_NODE, 0, 0},
+        {"rust", SYN_FUNCTION_COMMAND, 0, 0}, {"custom:nginx:1.25", SYN_FUNCTION_CUSTOM, 0, 0},
+    };
+    struct syn_function_language language;
+    struct syn_err err;
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        assert_done(syn_function_language(rows[i].name, &language, &err), &err);
+        assert_int_equal(language.runtime, rows[i].runtime);
+        assert_int_equal(language.major, rows[i].major);
+        assert_int_equal(language.minor, rows[i].minor);
+    }
+    assert_int_equal(syn_function_language("dotnet8", &language, &err), SYN_E_INVALID);
+    assert_non_null(strstr(err.msg, "custom:IMAGE"));
+    assert_int_equal(syn_function_language("cobol", &language, &err), SYN_E_INVALID);
+    assert_non_null(strstr(err.msg, "python311"));
+}
+
+static void
+test_what_is_refused_says_where(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *says;
+    } rows[] = {
+        {"{\"runtime\":\"wasm\"}", "spec.code"},
+        {"{\"code\":\"synor://a\"}", "spec.runtime"},
+        {"{" PYTHON ",\"handler\":\"main\"}", "spec.handler"},
+        {"{" PYTHON ",\"handler\":\"../main.f\"}", "spec.handler"},
+        {"{" WASM ",\"handler\":\"main.f\"}", "spec.handler"},
+        {"{" PYTHON ",\"memory_bytes\":1}", "spec.memory_bytes"},
+        {"{" PYTHON ",\"timeout_ms\":\"16m\"}", "spec.timeout_ms"},
+        {"{" PYTHON ",\"fuel\":5}", "spec.fuel"},
+        {"{" WASM ",\"min_instances\":1}", "spec.min_instances"},
+        {"{" PYTHON ",\"min_instances\":3,\"max_instances\":2}", "spec.min_instances"},
+        {"{" PYTHON ",\"env\":{\"PORT\":\"1\"}}", "PORT"},
+        {"{" PYTHON ",\"env\":{\"A\":\"1\"},\"secrets\":{\"A\":\"b\"}}", "spec.secrets.A"},
+        {"{\"runtime\":\"custom:a/b\",\"code\":\"synor://a\"}", "spec.code"},
+        {"{" WASM ",\"layer\":\"synor://a\"}", "spec.layer"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\"}]}", "spec.triggers[0].path"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"api\"}]}", "spec.triggers[0].path"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"cron\":\"* * * * *\"}]}",
+         "spec.triggers[0].cron"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"methods\":[\"get\"]}]}",
+         "spec.triggers[0].methods[0]"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"host\":\"A b\"}]}",
+         "spec.triggers[0].host"},
+        {"{" WASM
+         ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"cors\":{\"credentials\":true}}]"
+         "}",
+         "spec.triggers[0].cors.credentials"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"schedule\",\"cron\":\"61 * * * *\"}]}",
+         "spec.triggers[0].cron"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"queue\",\"queue\":\"a\"},{\"type\":\"queue\","
+         "\"queue\":\"a\"}]}",
+         "spec.triggers[1]"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/a/{x}\"},{\"type\":\"http\","
+         "\"path\":\"/a/{y}\",\"methods\":[\"GET\"]}]}",
+         "spec.triggers[1]"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_err err = {0};
+        SYN_JSON(spec);
+
+        spec = parse(rows[i].text);
+        assert_int_equal(syn_function_spec_check(spec, NULL, &err), SYN_E_INVALID);
+        if (!strstr(err.msg, rows[i].says))
+            fail_msg("%s\nsays: %s", rows[i].text, err.msg);
+    }
+}
+
+static void
+test_methods_part_routes(void **state)
+{
+    struct syn_err err;
+    SYN_JSON(spec);
+
+    (void)state;
+    spec =
+        parse("{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/a\",\"methods\":[\"GET\"]},"
+              "{\"type\":\"http\",\"path\":\"/a\",\"methods\":[\"POST\"]},"
+              "{\"type\":\"http\",\"path\":\"/a\",\"host\":\"b.example\"}]}");
+    assert_done(syn_function_spec_check(spec, NULL, &err), &err);
+}
+
+static void
+test_what_makes_a_version(void **state)
+{
+    struct syn_err err;
+    SYN_JSON(a);
+    SYN_JSON(b);
+
+    (void)state;
+    a = parse("{" PYTHON "}");
+    assert_done(syn_function_spec_check(a, NULL, &err), &err);
+    b = json_deep_copy(a);
+    assert_true(syn_function_spec_same(a, b));
+    assert_done(syn_json_set_bool(b, "suspended", true, &err), &err);
+    assert_true(syn_function_spec_same(a, b));
+    assert_done(syn_json_set_i64(b, "timeout_ms", 5, &err), &err);
+    assert_false(syn_function_spec_same(a, b));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults_and_again_unchanged),
+        cmocka_unit_test(test_runtimes),
+        cmocka_unit_test(test_what_is_refused_says_where),
+        cmocka_unit_test(test_methods_part_routes),
+        cmocka_unit_test(test_what_makes_a_version),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
