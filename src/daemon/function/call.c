@@ -522,6 +522,8 @@ join_methods(uint32_t mask, char *out, size_t cap)
     const char *name;
 
     out[0] = '\0';
+    if ((mask & fgw_method_bit("GET")) != 0)
+        mask |= fgw_method_bit("HEAD");
     for (unsigned bit = 0; (name = fgw_method_name(bit)) != NULL && len < cap; bit++) {
         if ((mask & SYN_BIT(bit)) != 0)
             len += (size_t)snprintf(out + len, cap - len, "%s%s", len > 0 ? ", " : "", name);
@@ -570,8 +572,35 @@ apply_cors(struct fgw_call *call, const struct fgw_route *route, struct syn_err 
     rc = syn_http_reply_header(call->req, "access-control-allow-origin", any ? "*" : origin, err);
     if (rc == SYN_OK && !any)
         rc = syn_http_reply_header(call->req, "vary", "origin", err);
+    if (rc == SYN_OK && !any && route->cors.credentials)
+        rc = syn_http_reply_header(call->req, "access-control-allow-credentials", "true", err);
     if (rc == SYN_OK && call->preflight)
         rc = preflight(call, route, err);
+    return rc;
+}
+
+/* What serves the path for this method; HEAD also by what serves GET. */
+static int
+find_route(const struct syn_function_routes *routes, const struct syn_http_req *req,
+           const char *verb, const struct fgw_route **ret, uint32_t *ret_others)
+{
+    const char *host = syn_http_req_header(req, "host");
+    const char *colon;
+    struct syn_function_match match;
+    size_t size, path = 0;
+    const char *target = syn_http_req_target(req, &path);
+    int rc;
+
+    host = host != NULL ? host : "";
+    colon = host[0] != '[' ? strchr(host, ':') : NULL;
+    size = colon != NULL ? (size_t)(colon - host) : strlen(host);
+    rc = syn_function_routes_find(routes, host, size, target, path, fgw_method_bit(verb), &match,
+                                  ret_others);
+    if (rc == SYN_E_UNSUPPORTED && strcmp(verb, "HEAD") == 0)
+        rc = syn_function_routes_find(routes, host, size, target, path, fgw_method_bit("GET"),
+                                      &match, ret_others);
+    if (rc == SYN_OK)
+        *ret = match.target;
     return rc;
 }
 
@@ -580,33 +609,21 @@ find_routed(struct fgw_call *call, struct syn_err *err)
 {
     const struct syn_function_routes *routes = fgw_table_routes(call->gateway);
     const char *verb = syn_http_req_verb(call->req);
-    const char *host = syn_http_req_header(call->req, "host");
     const char *asked = syn_http_req_header(call->req, "access-control-request-method");
-    const char *colon;
-    struct syn_function_match match;
-    const struct fgw_route *route;
+    const struct fgw_route *route = NULL;
     uint32_t others = 0;
-    uint32_t bit = fgw_method_bit(verb);
     char allow[96];
-    size_t path = 0;
-    const char *target = syn_http_req_target(call->req, &path);
-    int rc;
+    int rc = SYN_E_NOTFOUND;
 
     if (routes == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for routes");
-    host = host != NULL ? host : "";
-    colon = host[0] != '[' ? strchr(host, ':') : NULL;
-    call->preflight = asked != NULL && strcmp(verb, "OPTIONS") == 0 &&
-                      syn_http_req_header(call->req, "origin") != NULL;
-    rc = syn_function_routes_find(
-        routes, host, colon != NULL ? (size_t)(colon - host) : strlen(host), target, path,
-        call->preflight ? fgw_method_bit(asked) : bit, &match, &others);
-    if (call->preflight && (rc != SYN_OK || !((struct fgw_route *)match.target)->has_cors)) {
-        call->preflight = false; /* OPTIONS as any other */
-        rc = syn_function_routes_find(routes, host,
-                                      colon != NULL ? (size_t)(colon - host) : strlen(host), target,
-                                      path, bit, &match, &others);
+    if (asked != NULL && strcmp(verb, "OPTIONS") == 0 &&
+        syn_http_req_header(call->req, "origin") != NULL) {
+        rc = find_route(routes, call->req, asked, &route, &others);
+        call->preflight = rc == SYN_OK && route->has_cors;
     }
+    if (!call->preflight)
+        rc = find_route(routes, call->req, verb, &route, &others);
     if (rc == SYN_E_UNSUPPORTED) {
         join_methods(others, allow, sizeof(allow));
         rc = syn_http_reply_header(call->req, "allow", allow, err);
@@ -615,7 +632,6 @@ find_routed(struct fgw_call *call, struct syn_err *err)
     }
     if (rc < 0)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "no function is served at this path");
-    route = match.target;
     call->function = route->function;
     return apply_cors(call, route, err);
 }

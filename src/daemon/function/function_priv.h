@@ -45,12 +45,15 @@
 #define FGW_BUSY_REST_MS     1000 /* one that had no time for its only request */
 #define FGW_REST_MS          200  /* an instance that refused a connection is left alone so long */
 #define FGW_SAMPLES_A_SECOND 20
-#define FGW_RECORDS_MAX      2000 /* of one report */
-#define FGW_LOGS_MAX         5000
-#define FGW_REPORT_MS        250
-#define FGW_REPORT_IDLE_MS   5000
-#define FGW_HISTOGRAM        21
-#define FGW_GUEST_THREADS    4
+/* Of one report, which the server takes up to 4 MiB of. */
+#define FGW_RECORDS_MAX    1000
+#define FGW_MESSAGE_BYTES  300
+#define FGW_LOG_BYTES_MAX  ((size_t)512 << 10)
+#define FGW_USAGE_ROWS     2500
+#define FGW_REPORT_MS      250
+#define FGW_REPORT_IDLE_MS 5000
+#define FGW_HISTOGRAM      21
+#define FGW_GUEST_THREADS  4
 
 enum fgw_trigger {
     FGW_HTTP,
@@ -146,6 +149,7 @@ struct fgw_version {
 
 struct fgw_cors {
     const json_t *origins, *headers; /* borrowed of the function's routes */
+    bool credentials;
     int64_t max_age_s;
 };
 
