@@ -15,7 +15,7 @@
 #define WRITE "(import \"synor\" \"response_write\" (func $write (param i32 i32)))"
 #define LOG   "(import \"synor\" \"log\" (func $log (param i32 i32 i32)))"
 
-/* What /v1/content/{cid} has. */
+/* What /v1/content/{cid}/data has. */
 static const struct {
     const char *cid, *text;
 } contents[] = {
@@ -195,7 +195,7 @@ static const struct syn_http_route server_rows[] = {
      .handler = post_report,
      .name = "report"},
     {.method = "GET",
-     .pattern = "/v1/content/{cid}",
+     .pattern = "/v1/content/{cid}/data",
      .flags = SYN_HTTP_PUBLIC | SYN_HTTP_ANY_QUERY,
      .handler = get_content,
      .name = "content"},

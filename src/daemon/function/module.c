@@ -82,6 +82,7 @@ fetch(const struct job *job, struct syn_buf *code, struct syn_err *err)
         return rc;
     syn_buf_adds(&url, "/v1/content/");
     syn_client_escape(&url, job->code);
+    syn_buf_adds(&url, "/data");
     if (job->path[0] != '\0') {
         syn_buf_adds(&url, "?path=");
         syn_client_escape(&url, job->path);
