@@ -143,6 +143,7 @@ struct fgw_version {
     struct fgw_version *active_next, *active_prev; /* versions with such calls */
     struct fgw_version *dirty_next;                /* something of it is to be reported */
     bool is_active, dirty;
+    bool load_due; /* its load is to be told, though it is as it was */
     unsigned told_running, told_waiting, samples, odd_samples;
     int64_t sample_second;
     struct fgw_usage *usage;

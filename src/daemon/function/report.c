@@ -452,6 +452,7 @@ tell(struct fgw_reports *reports)
     struct syn_err err;
 
     reports->sent_ms = syn_loop_now_ms(reports->gateway->loop);
+    remind_of_loads(reports);
     reports->under_way = true;
     renew_loads(reports);
     if (make(reports, &doc, &rest, &err) < 0 || !renew_lists(reports)) {
