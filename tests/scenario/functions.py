@@ -368,8 +368,8 @@ def a_program_answers(p):
     env = p.home / "env"
     env.write_text("COLOUR=red\n# a remark\n")
     deploy(p, "program", "--code", code, "--secret", "db-password", "--env-file", env, "--env",
-           "COLOUR=blue", "--concurrency", "50", "--max-instances", "2", "--idle", "1s",
-           "--trigger", "http:/program/{what}", runtime="python3")
+           "COLOUR=blue", "--cpu", "0.9", "--concurrency", "50", "--max-instances", "2", "--idle",
+           "1s", "--trigger", "http:/program/{what}", runtime="python3")
     stored = p.json(*FUNCTION, "versions", "program")["items"][0]["code_cid"]
     listed = p.json("storage", "ls", f"synor://{stored}")
     check("main.py" in json.dumps(listed) and "left.secret" not in json.dumps(listed), listed)
@@ -419,7 +419,8 @@ def what_fails_at_the_start_says_why(p):
                   runtime="python3").startswith("--handler: "))
     p.cli(*FUNCTION, "delete", "broken", "--yes", "--no-wait")
     p.cli(*FUNCTION, "delete", "program", "--yes")
-    wait_until("all of it is gone", 30, lambda: not p.json(*FUNCTION, "list")["items"])
+    wait_until("both are gone", 30, lambda: not {"broken", "program"} & {
+        function["name"] for function in p.json(*FUNCTION, "list")["items"]})
 
 
 if __name__ == "__main__":
