@@ -125,6 +125,7 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_volume_create,
     &syn_cli_volume_list,
     &syn_cli_volume_get,
+    &syn_cli_volume_resize,
     &syn_cli_volume_rm,
     &syn_cli_queue_create,
     &syn_cli_queue_update,

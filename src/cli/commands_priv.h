@@ -49,9 +49,9 @@ extern const struct syn_cli_command syn_cli_sim_command;
 /* cmd_storage.c */
 extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, syn_cli_storage_ls,
     syn_cli_storage_info, syn_cli_storage_name, syn_cli_storage_pin, syn_cli_storage_rm,
-    syn_cli_volume_create, syn_cli_volume_list, syn_cli_volume_get, syn_cli_volume_rm,
-    syn_cli_secret_set, syn_cli_secret_list, syn_cli_secret_rm, syn_cli_storage_gc,
-    syn_cli_storage_verify;
+    syn_cli_volume_create, syn_cli_volume_list, syn_cli_volume_get, syn_cli_volume_resize,
+    syn_cli_volume_rm, syn_cli_secret_set, syn_cli_secret_list, syn_cli_secret_rm,
+    syn_cli_storage_gc, syn_cli_storage_verify;
 /* cmd_certificate.c */
 extern const struct syn_cli_command syn_cli_certificate_add, syn_cli_certificate_list,
     syn_cli_certificate_get, syn_cli_certificate_renew, syn_cli_certificate_rm;

@@ -89,6 +89,7 @@ syn_cli_layer_npm(const char *folder, bool locked, bool quiet, struct syn_cli_la
     ret->argv[n++] = "--omit=dev";
     ret->argv[n++] = "--no-audit";
     ret->argv[n++] = "--no-fund";
+    ret->argv[n++] = "--install-links"; /* what is on this machine becomes part of the layer */
     ret->argv[n++] = quiet ? "--loglevel=error" : "--loglevel=notice";
     ret->argv[n++] = "--prefix";
     ret->argv[n++] = folder;

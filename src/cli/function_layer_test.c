@@ -52,12 +52,12 @@ npm_keeps_to_what_is_locked(void **state)
 
     (void)state;
     syn_cli_layer_npm("DIR", false, true, &command);
+    assert_string_equal(words_of(&command), "npm install --omit=dev --no-audit --no-fund "
+                                            "--install-links --loglevel=error --prefix DIR");
+    syn_cli_layer_npm("DIR", true, false, &command);
     assert_string_equal(
         words_of(&command),
-        "npm install --omit=dev --no-audit --no-fund --loglevel=error --prefix DIR");
-    syn_cli_layer_npm("DIR", true, false, &command);
-    assert_string_equal(words_of(&command),
-                        "npm ci --omit=dev --no-audit --no-fund --loglevel=notice --prefix DIR");
+        "npm ci --omit=dev --no-audit --no-fund --install-links --loglevel=notice --prefix DIR");
 }
 
 static void

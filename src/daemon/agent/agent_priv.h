@@ -116,6 +116,7 @@ struct syn_agent {
     int64_t cache_bytes_max;      /* 0: the cache's default */
     struct agt_cache cache;       /* under `fetch_lock` */
     pthread_mutex_t volumes_lock; /* making, mounting and removing of volumes */
+    pthread_mutex_t volumes_turn; /* who has one brought up, which may take long; taken first */
     struct syn_net *net;          /* of instances; NULL: this node has none, */
     char net_missing[232];        /* and why */
     const char *names_mode;       /* forward, own or off; NULL: forward */
@@ -368,6 +369,8 @@ void agt_volumes_leave(struct agt_instance *instance);
 void agt_volumes_rest(struct syn_agent *agent);
 /** Say which there are in a heartbeat. */
 SYN_MUST int agt_volumes_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
+/** What the disk has free, and no volume will take. */
+int64_t agt_disk_free(struct syn_agent *agent);
 /** What their files will take of the disk when they are full, and do not yet. */
 int64_t agt_volumes_promised(struct syn_agent *agent);
 /** Remove those that the server wants removed. The heartbeat's thread. */

@@ -38,8 +38,8 @@ memory_bytes(void)
     return SYN_MAX(found - MEMORY_KEPT_BYTES, 0);
 }
 
-static int64_t
-scratch_bytes(struct syn_agent *agent)
+int64_t
+agt_disk_free(struct syn_agent *agent)
 {
     struct statvfs fs;
     int64_t free_bytes;
@@ -47,7 +47,13 @@ scratch_bytes(struct syn_agent *agent)
     if (statvfs(agent->data_dir, &fs) != 0)
         return 0;
     free_bytes = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize - agt_volumes_promised(agent);
-    return SYN_MAX(free_bytes, 0) / 100 * SCRATCH_SHARE;
+    return SYN_MAX(free_bytes, 0);
+}
+
+static int64_t
+scratch_bytes(struct syn_agent *agent)
+{
+    return agt_disk_free(agent) / 100 * SCRATCH_SHARE;
 }
 
 static int64_t

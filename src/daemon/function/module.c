@@ -83,10 +83,6 @@ fetch(const struct job *job, struct syn_buf *code, struct syn_err *err)
     syn_buf_adds(&url, "/v1/content/");
     syn_client_escape(&url, job->code);
     syn_buf_adds(&url, "/data");
-    if (job->path[0] != '\0') {
-        syn_buf_adds(&url, "?path=");
-        syn_client_escape(&url, job->path);
-    }
     rc = syn_buf_ok(&url, err);
     if (rc == SYN_OK)
         rc = syn_client_read(client, syn_buf_text(&url), take_bytes, code, err);

@@ -642,6 +642,12 @@ static const struct syn_field volume_fields[] = {
      .min = 0,
      .max = INT64_MAX,
      .help = "What its files take; where it is not in use, what it has of the node's disk"},
+    {.name = "file_bytes",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT64_MAX,
+     .help =
+         "How large its image is, which a volume that was resized is made with the next replica"},
 };
 static const struct syn_schema volume_schema = SYN_SCHEMA("NodeVolume", volume_fields);
 
