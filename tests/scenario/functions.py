@@ -277,6 +277,27 @@ def it_is_told_what_was(p):
 
 
 @case
+def events_call_it(p):
+    need_wasm()
+    p.json("compute", "queue", "create", "orders")
+    deploy(p, "events", "--code", module(p, "event"), "--trigger", "queue:orders,batch=2",
+           "--trigger", "schedule:* * * * * *,payload={\"n\": 1}")
+    log = p.spawn(*FUNCTION, "logs", "-f", "events")
+    p.cli("compute", "queue", "send", "orders", "one", "two", "three")
+    wait_until("the queue is empty", 30,
+               lambda: p.json("compute", "queue", "get", "orders")["messages"] == 0)
+    wait_until("both called it", 30, lambda: {"queue", "schedule"} <= {
+        r["trigger"] for r in p.json(*FUNCTION, "invocations", "events")["items"]})
+    equal(log.stdout.readline(), b"event\n", "as it comes")
+    log.terminate()
+    log.wait(20)
+    words = p.json(*FUNCTION, "triggers", "events", "--remove", "2", "--yes")["items"]
+    equal([word["type"] for word in words], ["queue"])
+    p.cli(*FUNCTION, "delete", "events", "--yes")
+    p.cli("compute", "queue", "rm", "orders", "--yes")
+
+
+@case
 def kills_in_the_middle(p):
     """Requests go on over kill -9 of the gateway and of the daemon: what fails is the connection,
     never the answer; afterwards all is as before, at the same address."""
