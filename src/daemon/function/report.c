@@ -118,9 +118,7 @@ fgw_report_dirty(struct fgw_version *version)
 
     if (version->dirty || reports == NULL)
         return;
-    version->dirty = true;
-    version->dirty_next = reports->dirty;
-    reports->dirty = fgw_version_ref(version);
+    add_dirty(reports, version);
     want(reports);
 }
 
