@@ -225,6 +225,30 @@ def calls_are_counted(p):
 
 
 @case
+def a_call_wakes_what_sleeps(p):
+    need()
+    deploy(p, "naps", "far", "--internal", "--autoscale", "0-1", "--autoscale-metric", "requests=50",
+           "--autoscale-idle", "1s")
+
+    p.api("PATCH", "/v1/services/naps", {"spec": {"autoscale": {
+        "min": 0, "max": 1, "every_ms": 1000, "average_ms": 0, "idle_ms": 1000, "down": {"stabilise_ms": 0},
+        "metrics": [{"metric": "requests", "target": "50"}]}}})
+
+    def state():
+        return p.json("compute", "service", "get", "naps")["status"]
+
+    wait_until("it sleeps", 60, lambda: state()["reason"] == "scaled-to-zero" and
+               not state()["endpoints"], 0.1)
+    # One call, which is answered: it waits for the replica.
+    said = call(p, "web", "naps")
+    check(answered(said) and f"web.{p.account}.mesh" in said, said)
+    events = p.json("compute", "service", "events", "naps")["items"]
+    check([e for e in events if e["type"] == "scaled" and e["reason"] == "held"], events)
+    p.json("compute", "service", "stop", "naps", "--yes", "--wait")
+    p.json("compute", "service", "delete", "naps", "--yes")
+
+
+@case
 def the_second_node_leaves(p):
     far = FACTS.pop("far", None)
     if far is None:

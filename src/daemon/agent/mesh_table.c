@@ -346,6 +346,7 @@ static void
 add_out(struct make *make, const struct party *party, const struct service *service)
 {
     const char *id = text(make, "%s/%s", party->subject, service->id);
+    int64_t hold_ms = syn_json_i64(json_object_get(service->doc, "mesh"), "hold_ms", 0);
     struct syn_balancer_backend *backend;
     struct agt_mesh_pair *pair;
 
@@ -361,7 +362,9 @@ add_out(struct make *make, const struct party *party, const struct service *serv
     set_policy(service, backend);
     backend->cert = party->subject;
     backend->peer_name = service->peer;
-    backend->hold_ms = AGT_MESH_HOLD_MS;
+    backend->hold_ms = hold_ms > 0 ? (unsigned)SYN_MIN(hold_ms, (int64_t)SYN_BALANCER_WAIT_MAX_MS)
+                                   : AGT_MESH_HOLD_MS;
+    make->out->asleep += hold_ms > 0 && backend->server_count == 0;
     backend->health = (struct syn_balancer_health){
         .check = SYN_BALANCER_CHECK_TCP, .interval_ms = CHECK_MS, .rise = 1, .peers_only = true};
     *pair = (struct agt_mesh_pair){id, party->name, text(make, "%s", service->peer)};
