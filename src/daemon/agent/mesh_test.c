@@ -144,6 +144,8 @@ backend_line(const struct syn_balancer_backend *backend, struct syn_buf *out)
         syn_buf_addf(out, " within=%u", backend->response_ms);
     if (backend->retries != 0)
         syn_buf_addf(out, " retries=%d", backend->retries);
+    if (backend->health.errors_max > 0 && !backend->health.peers_only)
+        syn_buf_addf(out, " eject=%u", backend->health.errors_max);
     syn_buf_adds(out, "\n");
 }
 
@@ -255,10 +257,10 @@ test_policy(void **state)
     knows(&stage, "svc-1");
     put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "grpc",
                         "'own','api','bolt/*','acme/api','cask/web','bolt/*'",
-                        ",'rate':5,'timeout_ms':900,'retries':0", ""));
+                        ",'rate':5,'timeout_ms':900,'retries':0,'errors_max':7", ""));
     calls(&stage, "bolted", "10.200.1.2", "bolt", "");
     assert_string_equal(shown(&stage), "10.200.1.2 is bolt.mesh\n"
-                                       "acct-b/svc-1: h2 rate=5 within=900 retries=-1\n"
+                                       "acct-b/svc-1: h2 rate=5 within=900 retries=-1 eject=7\n"
                                        "in-http: *.acme.mesh > web.acme.mesh = in/svc-1\n"
                                        "in-http: *.bolt.mesh > web.acme.mesh = in/svc-1\n"
                                        "in-http: acme.mesh > web.acme.mesh = in/svc-1\n"
