@@ -299,6 +299,11 @@ def deadlines(language):
         equal(answer.status, 500)
         host.wait("deadline has passed")
         equal(host.call("/?do=text").status, 200)  # it is of use as before
+    with Host(language, "main.echo") as host:
+        answer = host.call("/", headers={"x-synor-deadline": "9999999999999"})
+        equal(answer.status, 200)
+        check(json.loads(answer.content)["left"] > 2 ** 31)
+        equal(host.find("arning"), None, host.lines)
 
 
 def deaf_handlers(language):
