@@ -86,7 +86,8 @@ add_dirty(struct fgw_reports *reports, struct fgw_version *version)
 }
 
 /* What the server was told of a load it forgets after a while: that of a pool which has instances
- * is told again and again, or it would not know that nobody needs them. */
+ * is told again and again, or it would not know that nobody needs them; and a server that has
+ * started anew knows of none. */
 static void
 remind_of_loads(struct fgw_reports *reports)
 {
@@ -103,7 +104,7 @@ remind_of_loads(struct fgw_reports *reports)
         for (size_t i = 0; i < function->version_count; i++) {
             struct fgw_version *version = function->versions[i];
 
-            if (version->instances == NULL)
+            if (version->instances == NULL && version->running + version->waiting_count == 0)
                 continue;
             version->load_due = true;
             add_dirty(reports, version);
@@ -429,19 +430,6 @@ send_take(struct fgw_reports *reports, json_t *doc)
     (void)pthread_mutex_unlock(&reports->lock);
 }
 
-/* A server that has started anew knows no load: what there is is told again now and then. */
-static void
-renew_loads(struct fgw_reports *reports)
-{
-    if (reports->sent_ms - reports->loads_ms < FGW_REPORT_IDLE_MS)
-        return;
-    reports->loads_ms = reports->sent_ms;
-    for (struct fgw_version *at = reports->gateway->active; at != NULL; at = at->active_next) {
-        at->told_running = UINT_MAX;
-        fgw_report_dirty(at);
-    }
-}
-
 static void
 tell(struct fgw_reports *reports)
 {
@@ -452,7 +440,6 @@ tell(struct fgw_reports *reports)
     reports->sent_ms = syn_loop_now_ms(reports->gateway->loop);
     remind_of_loads(reports);
     reports->under_way = true;
-    renew_loads(reports);
     if (make(reports, &doc, &rest, &err) < 0 || !renew_lists(reports)) {
         json_decref(doc);
         syn_log_kv(SYN_LOG_ERROR, "gateway.report", "error", "out of memory", NULL);
