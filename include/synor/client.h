@@ -61,6 +61,27 @@ SYN_MUST int syn_client_call(struct syn_client *client, const struct syn_call *c
  * Borrowed until the next call. */
 const json_t *syn_client_error(const struct syn_client *client);
 
+/** One request whose body and answer are bytes as they are. */
+struct syn_raw_call {
+    const char *method;
+    const char *path;
+    const char *const *headers; /* name, value, ..., NULL; or NULL */
+    const char *content_type;   /* of the body */
+    const void *body;
+    size_t body_len;
+    /** An answer with this header is somebody else's, passed on: it is no error whatever its status
+     * is. Lower case. */
+    const char *passed;
+    void (*on_header)(void *arg, const char *name, const char *value); /* name in lower case */
+    int (*sink)(void *arg, const void *data, size_t len, struct syn_err *err);
+    void *arg;
+};
+/** Call once, never again by itself: the answer's headers go to `on_header`, then its body to
+ * `sink` as it comes. *ret_status is that of the answer. Fails as syn_client_call() does, and with
+ * what the sink returned. */
+SYN_MUST int syn_client_raw(struct syn_client *client, const struct syn_raw_call *call,
+                            int *ret_status, struct syn_err *err);
+
 /** Progress of a transfer: bytes done of `total` (-1: unknown). */
 typedef void (*syn_client_progress_fn)(void *arg, int64_t done, int64_t total);
 

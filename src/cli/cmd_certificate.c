@@ -3,6 +3,7 @@
 
 #include "cli_priv.h"
 #include "commands_priv.h"
+#include "named_priv.h"
 
 #define PEM_MAX ((size_t)48 << 10)
 
@@ -10,13 +11,7 @@ static const struct syn_cli_operand certificate_operand[] = {
     {"NAME", SYN_CLI_TEXT, true, false, "Name of the certificate: a-z 0-9 -, or a host"},
 };
 
-static int
-path_of(const struct syn_cli *cli, struct syn_buf *out, struct syn_err *err)
-{
-    syn_buf_adds(out, "/v1/certificates/");
-    syn_cli_escape(out, syn_cli_operand(cli, 0));
-    return syn_buf_ok(out, err);
-}
+static const struct syn_cli_named certificates;
 
 /* --- add -------------------------------------------------------------------------------------- */
 
@@ -60,23 +55,20 @@ show_take(struct syn_cli *cli, json_t *certificate_take)
 static int
 run_add(struct syn_cli *cli)
 {
-    SYN_BUF(path);
     SYN_BUF(cert);
     SYN_BUF(key);
     SYN_JSON(body);
     json_t *certificate = NULL;
     struct syn_err err;
-    int rc = path_of(cli, &path, &err);
+    int rc = syn_cli_read_file(syn_cli_text(cli, "cert", ""), PEM_MAX, &cert, &err);
 
-    if (rc == SYN_OK)
-        rc = syn_cli_read_file(syn_cli_text(cli, "cert", ""), PEM_MAX, &cert, &err);
     if (rc == SYN_OK)
         rc = syn_cli_read_file(syn_cli_text(cli, "key", ""), PEM_MAX, &key, &err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&body, &err, "{s:s, s:s}", "cert", syn_buf_text(&cert), "key",
                            syn_buf_text(&key));
     if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "PUT", syn_buf_text(&path), body, &certificate, &err);
+        rc = syn_cli_named_call(cli, &certificates, "PUT", "", body, &certificate, &err);
     return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, certificate);
 }
 
@@ -116,10 +108,15 @@ static const struct syn_cli_view certificate_view = {
     .empty = "No certificates yet: synor compute certificate add NAME --cert FILE --key FILE",
     .cells = certificate_cells};
 
+static const struct syn_cli_named certificates = {.route = "/v1/certificates",
+                                                  .view = &certificate_view,
+                                                  .show_take = show_take,
+                                                  .removal = "Forget the certificate"};
+
 static int
 run_list(struct syn_cli *cli)
 {
-    return syn_cli_show_list(cli, &certificate_view, "/v1/certificates");
+    return syn_cli_named_list(cli, &certificates);
 }
 
 const struct syn_cli_command syn_cli_certificate_list = {
@@ -130,14 +127,7 @@ const struct syn_cli_command syn_cli_certificate_list = {
 static int
 run_get(struct syn_cli *cli)
 {
-    SYN_BUF(path);
-    json_t *certificate = NULL;
-    struct syn_err err;
-    int rc = path_of(cli, &path, &err);
-
-    if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &certificate, &err);
-    return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, certificate);
+    return syn_cli_named_get(cli, &certificates);
 }
 
 const struct syn_cli_command syn_cli_certificate_get = {
@@ -150,16 +140,10 @@ const struct syn_cli_command syn_cli_certificate_get = {
 static int
 run_renew(struct syn_cli *cli)
 {
-    SYN_BUF(path);
     json_t *certificate = NULL;
     struct syn_err err;
-    int rc = path_of(cli, &path, &err);
+    int rc = syn_cli_named_call(cli, &certificates, "POST", "/renew", NULL, &certificate, &err);
 
-    syn_buf_adds(&path, "/renew");
-    if (rc == SYN_OK)
-        rc = syn_buf_ok(&path, &err);
-    if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "POST", syn_buf_text(&path), NULL, &certificate, &err);
     return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, certificate);
 }
 
@@ -177,15 +161,7 @@ const struct syn_cli_command syn_cli_certificate_renew = {
 static int
 run_rm(struct syn_cli *cli)
 {
-    const char *name = syn_cli_operand(cli, 0);
-    char question[160];
-    SYN_BUF(path);
-    struct syn_err err;
-
-    if (path_of(cli, &path, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    (void)snprintf(question, sizeof(question), "Forget the certificate %.63s?", name);
-    return syn_cli_remove(cli, &(struct syn_cli_removal){syn_buf_text(&path), name, question, ""});
+    return syn_cli_named_rm(cli, &certificates, "", "");
 }
 
 const struct syn_cli_command syn_cli_certificate_rm = {

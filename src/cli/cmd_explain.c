@@ -1,9 +1,10 @@
 /* compute explain: why a workload is where it is, what it costs, and what would change that;
- * `compute train explain` and `compute service explain` are the same for one kind. */
+ * `compute train explain`, `service explain` and `function explain` are the same for one kind. */
 #include <synor/base/str.h>
 
 #include "cli_priv.h"
 #include "commands_priv.h"
+#include "function_kind_priv.h"
 #include "service_priv.h"
 #include "train_priv.h"
 
@@ -145,6 +146,14 @@ const struct syn_cli_command syn_cli_service_explain = {
     .operands = syn_cli_service_operand,
     .operand_count = 1,
     .workload = &syn_cli_service_workload,
+    .run = run_explain};
+
+const struct syn_cli_command syn_cli_function_explain = {
+    .path = "compute function explain",
+    .summary = "Say why a function is as it is, and what would change that",
+    .operands = syn_cli_function_operand,
+    .operand_count = 1,
+    .workload = &syn_cli_function_workload,
     .run = run_explain};
 
 const struct syn_cli_command syn_cli_train_explain = {

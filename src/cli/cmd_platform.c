@@ -34,6 +34,7 @@
     {"publish", 0, "ADDR:PORTS", SYN_CLI_TEXT, 0, 0, false, false, NULL, "127.0.0.1:30000-32767", "Where services get their addresses; none: nowhere"}, \
     {"http-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its first port", "Front that services share by host and path"}, \
     {"https-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its second port", "The same with TLS"}, \
+    {"function-listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "127.0.0.1:9080", "Where functions are called; none: by the API alone"}, \
     {"acme-directory", 0, "URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Who gives certificates (RFC 8555) to services with --tls-cert acme"}, \
     {"acme-contact", 0, "MAIL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Whom that directory tells what it has to say"}, \
     {"acme-ca", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the system's", "Who vouches for that directory, PEM"}, \
@@ -299,6 +300,7 @@ start(struct syn_cli *cli, bool with_agent)
                             .publish = syn_cli_text(cli, "publish", NULL),
                             .http_port = (uint16_t)syn_cli_number(cli, "http-port", 0),
                             .https_port = (uint16_t)syn_cli_number(cli, "https-port", 0),
+                            .function_listen = syn_cli_text(cli, "function-listen", NULL),
                             .acme_directory = syn_cli_text(cli, "acme-directory", NULL),
                             .acme_contact = syn_cli_text(cli, "acme-contact", NULL),
                             .log_level = syn_cli_text(cli, "log-level", NULL),

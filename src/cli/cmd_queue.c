@@ -9,6 +9,7 @@
 
 #include "cli_priv.h"
 #include "commands_priv.h"
+#include "named_priv.h"
 
 #define MESSAGE_MAX   ((size_t)64 << 10)
 #define POLL_NS       250000000L
@@ -19,25 +20,14 @@ static const struct syn_cli_operand queue_operand[] = {
     {"QUEUE", SYN_CLI_TEXT, true, false, "Name of the queue: a-z 0-9 -"},
 };
 
-/* /v1/queues/QUEUE and what follows. */
-static int
-path_of(const struct syn_cli *cli, const char *rest, struct syn_buf *out, struct syn_err *err)
-{
-    syn_buf_adds(out, "/v1/queues/");
-    syn_cli_escape(out, syn_cli_operand(cli, 0));
-    syn_buf_adds(out, rest);
-    return syn_buf_ok(out, err);
-}
+static const struct syn_cli_named queues;
 
 /* Call the API about the queue; `rest` is what follows its name in the path. */
 static int
 call_queue(struct syn_cli *cli, const char *method, const char *rest, const json_t *body,
            json_t **ret, struct syn_err *err)
 {
-    SYN_BUF(path);
-    int rc = path_of(cli, rest, &path, err);
-
-    return rc < 0 ? rc : syn_cli_call(cli, method, syn_buf_text(&path), body, ret, err);
+    return syn_cli_named_call(cli, &queues, method, rest, body, ret, err);
 }
 
 /* --- create, update, list, get, rm ------------------------------------------------------------ */
@@ -194,10 +184,15 @@ static const struct syn_cli_view queue_view = {
     .empty = "No queues yet: synor compute queue create NAME",
     .cells = queue_cells};
 
+static const struct syn_cli_named queues = {.route = "/v1/queues",
+                                            .view = &queue_view,
+                                            .show_take = show_take,
+                                            .removal = "Delete the queue"};
+
 static int
 run_list(struct syn_cli *cli)
 {
-    return syn_cli_show_list(cli, &queue_view, "/v1/queues");
+    return syn_cli_named_list(cli, &queues);
 }
 
 const struct syn_cli_command syn_cli_queue_list = {.path = "compute queue list",
@@ -207,11 +202,7 @@ const struct syn_cli_command syn_cli_queue_list = {.path = "compute queue list",
 static int
 run_get(struct syn_cli *cli)
 {
-    json_t *queue = NULL;
-    struct syn_err err;
-    int rc = call_queue(cli, "GET", "", NULL, &queue, &err);
-
-    return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, queue);
+    return syn_cli_named_get(cli, &queues);
 }
 
 const struct syn_cli_command syn_cli_queue_get = {.path = "compute queue get",
@@ -229,17 +220,10 @@ static const struct syn_cli_option rm_options[] = {
 static int
 run_rm(struct syn_cli *cli)
 {
-    const char *name = syn_cli_operand(cli, 0);
     bool force = syn_cli_has(cli, "force");
-    char question[160];
-    SYN_BUF(path);
-    struct syn_err err;
 
-    if (path_of(cli, force ? "?force=true" : "", &path, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    (void)snprintf(question, sizeof(question), "Delete the queue %.63s%s?", name,
-                   force ? " and the messages in it" : "");
-    return syn_cli_remove(cli, &(struct syn_cli_removal){syn_buf_text(&path), name, question, ""});
+    return syn_cli_named_rm(cli, &queues, force ? "?force=true" : "",
+                            force ? " and the messages in it" : "");
 }
 
 const struct syn_cli_command syn_cli_queue_rm = {.path = "compute queue rm",
@@ -377,7 +361,7 @@ run_peek(struct syn_cli *cli)
     SYN_BUF(path);
     struct syn_err err;
 
-    return path_of(cli, "/messages", &path, &err) < 0
+    return syn_cli_named_path(cli, &queues, "/messages", &path, &err) < 0
                ? syn_cli_fail(cli, &err)
                : syn_cli_show_list(cli, &message_view, syn_buf_text(&path));
 }

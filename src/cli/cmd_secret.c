@@ -9,6 +9,7 @@
 
 #include "cli_priv.h"
 #include "commands_priv.h"
+#include "named_priv.h"
 
 #define VALUE_MAX ((size_t)64 << 10)
 
@@ -64,30 +65,21 @@ read_value(const struct syn_cli *cli, struct syn_buf *out, struct syn_err *err)
     return rc;
 }
 
-static int
-path_of(const struct syn_cli *cli, struct syn_buf *out, struct syn_err *err)
-{
-    syn_buf_adds(out, "/v1/secrets/");
-    syn_cli_escape(out, syn_cli_operand(cli, 0));
-    return syn_buf_ok(out, err);
-}
+static const struct syn_cli_named secrets;
 
 static int
 run_set(struct syn_cli *cli)
 {
-    SYN_BUF(path);
     SYN_BUF(value);
     SYN_JSON(body);
     SYN_JSON(secret);
     struct syn_err err;
-    int rc = path_of(cli, &path, &err);
+    int rc = read_value(cli, &value, &err);
 
-    if (rc == SYN_OK)
-        rc = read_value(cli, &value, &err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&body, &err, "{s:s%}", "value", value.data, value.len);
     if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "PUT", syn_buf_text(&path), body, &secret, &err);
+        rc = syn_cli_named_call(cli, &secrets, "PUT", "", body, &secret, &err);
     if (rc < 0)
         return syn_cli_fail(cli, &err);
     if (cli->json)
@@ -127,10 +119,13 @@ static const struct syn_cli_view secret_view = {.kind = "secret",
                                                 .empty = "No secrets yet: synor secret set NAME",
                                                 .cells = secret_cells};
 
+static const struct syn_cli_named secrets = {
+    .route = "/v1/secrets", .view = &secret_view, .removal = "Forget the secret"};
+
 static int
 run_list(struct syn_cli *cli)
 {
-    return syn_cli_show_list(cli, &secret_view, "/v1/secrets");
+    return syn_cli_named_list(cli, &secrets);
 }
 
 const struct syn_cli_command syn_cli_secret_list = {
@@ -141,15 +136,7 @@ const struct syn_cli_command syn_cli_secret_list = {
 static int
 run_rm(struct syn_cli *cli)
 {
-    const char *name = syn_cli_operand(cli, 0);
-    char question[160];
-    SYN_BUF(path);
-    struct syn_err err;
-
-    if (path_of(cli, &path, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    (void)snprintf(question, sizeof(question), "Forget the secret %.63s?", name);
-    return syn_cli_remove(cli, &(struct syn_cli_removal){syn_buf_text(&path), name, question, ""});
+    return syn_cli_named_rm(cli, &secrets, "", "");
 }
 
 const struct syn_cli_command syn_cli_secret_rm = {.path = "secret rm",

@@ -21,11 +21,12 @@
     {"mount", 0, "synor://NAME:PATH", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Show what is stored there, read-only; \"none\" ends it; may be given again"}, \
     {"volume", 0, "NAME:PATH[:ro]", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Mount a volume of the account there; \"none\" ends it; may be given again"}, \
     {"tmpfs", 0, "PATH[:SIZE]", SYN_CLI_TEXT, 0, 0, false, true, NULL, "64mb each", "Mount an empty file system in its memory; \"none\" ends it; may be given again"}, \
+    {"scratch-dir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Mount an empty folder of its scratch space there; \"none\" ends it; repeatable"}, \
     {"user", 0, "UID[:GID]", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Run as this user, never as root"}, \
     {"workdir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Where the program starts"}, \
     {"hostname", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "its id", "What a replica is called within"}, \
     {"port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "none", "Where the program listens; it is told as PORT"}, \
-    {"health-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Is it well: /PATH, :PORT/PATH, tcp[:PORT], exec:COMMAND, none"}, \
+    {"health-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "/PATH, :PORT/PATH, tcp[:PORT], grpc[:PORT][/SERVICE], exec:COMMAND, none"}, \
     {"readiness-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "The same, for traffic alone: it never ends a replica"}, \
     {"liveness-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "What ends a replica that fails it three times"}, \
     {"startup-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "What must pass once before the others begin"}, \
@@ -35,6 +36,7 @@
     {"health-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Within which it must answer"}, \
     {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to pass the start-up check, or to become ready, first"}, \
     {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
+    {"restart", 0, "WHEN", SYN_CLI_TEXT, 0, 0, false, false, "always|on-failure|never", "always", "Which replicas that end by themselves are replaced"}, \
     {"autoscale", 0, "MIN-MAX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "off", "Find out how many, within these, by load and time; \"off\" ends it"}, \
     {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "Of each: cpu=70%, queue=100, prometheus:PORT/PATH,SERIES,N; repeatable"}, \
     {"autoscale-schedule", 0, "WINDOW", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Bounds of a time, \"cron=0 8 * * *;for=10h;min=4\"; may be given again"}, \
@@ -58,7 +60,7 @@
     {"stop-signal", 0, "SIGNAL", SYN_CLI_TEXT, 0, 0, false, false, "SIGTERM|SIGINT|SIGQUIT|SIGHUP|SIGUSR1|SIGUSR2|SIGWINCH", "the image's", "What asks it to end"}, \
     {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end what it has, between leaving traffic and the stop signal"}, \
     {"lb", 0, "ALGORITHM", SYN_CLI_TEXT, 0, 0, false, false, "round-robin|least-connections|weighted|ip-hash|random", "round-robin", "Which replica a request goes to"}, \
-    {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto: http with a check by HTTP, --host or --path"}, \
+    {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto goes by --health-check, --host and --path"}, \
     {"sticky", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "A client comes back to its replica, by a cookie"}, \
     {"host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Be reached by this host on the shared front; *.NAME for one label"}, \
     {"path", 0, "PREFIX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Likewise by this path and what is below"}, \
@@ -126,48 +128,8 @@ static const struct syn_cli_spec_key texts[] = {
     {"workdir", "workdir"},
     {"hostname", "hostname"},
     {"stop-signal", "stop_signal"},
+    {"restart", "restart"},
 };
-/* "VAR=name", or "a-name", which is A_NAME's. */
-static int
-add_secret(json_t *secrets, const char *word, struct syn_err *err)
-{
-    const char *equals = strchr(word, '='), *name = equals != NULL ? equals + 1 : word;
-    char variable[128];
-    size_t len = equals != NULL ? (size_t)(equals - word) : strlen(word);
-
-    if (len == 0 || len >= sizeof(variable) || *name == '\0')
-        return SYN_FAIL(err, SYN_E_INVALID, "--secret: expected NAME or VAR=NAME, got \"%.80s\"",
-                        word);
-    for (size_t i = 0; i < len; i++) {
-        char c = word[i];
-
-        if (equals == NULL && c >= 'a' && c <= 'z')
-            c = (char)(c - 'a' + 'A');
-        if (equals == NULL && c == '-')
-            c = '_';
-        variable[i] = c;
-    }
-    variable[len] = '\0';
-    return syn_json_set_str(secrets, variable, name, err);
-}
-
-static int
-set_secrets(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
-{
-    const struct syn_cli_value *value;
-    json_t *secrets;
-    size_t cursor = 0;
-    int rc;
-
-    if (!syn_cli_has(cli, "secret"))
-        return SYN_OK;
-    secrets = json_object();
-    rc = syn_json_set_take(spec, "secrets", secrets, err);
-    while (rc == SYN_OK && (value = syn_cli_next(cli, "secret", &cursor)) != NULL)
-        rc = add_secret(secrets, value->text, err);
-    return rc;
-}
-
 static const struct syn_cli_spec_key lb_texts[] = {
     {"lb", "algorithm"}, {"protocol", "protocol"},    {"host", "host"},
     {"path", "path"},    {"tls-cert", "certificate"},
@@ -309,7 +271,7 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_cli_spec_env(cli, spec, err);
     if (rc == SYN_OK)
-        rc = set_secrets(cli, spec, err);
+        rc = syn_cli_spec_secrets(cli, spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_service_mounts(cli, spec, err);
     if (rc == SYN_OK)

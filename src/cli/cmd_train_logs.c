@@ -1,4 +1,5 @@
-/* compute train logs, compute service logs: what ranks or replicas printed, once or as it comes. */
+/* compute train logs, service logs, function logs: what ranks, replicas or calls printed, once or
+ * as it comes. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include <synor/base/str.h>
 
 #include "commands_priv.h"
+#include "function_kind_priv.h"
 #include "service_priv.h"
 #include "train_priv.h"
 
@@ -222,7 +224,7 @@ static int
 logs_path(const struct syn_cli *cli, const char *route, bool tail, struct syn_buf *out,
           struct syn_err *err)
 {
-    static const char *const plain[] = {"rank", "stream", "tail"};
+    static const char *const plain[] = {"rank", "stream", "version", "tail"};
     char since[SYN_FORMAT_MAX];
     char join = '?';
     int rc = SYN_OK;
@@ -303,3 +305,21 @@ const struct syn_cli_command syn_cli_service_logs = {.path = "compute service lo
                                                      .operand_count = 1,
                                                      .workload = &syn_cli_service_workload,
                                                      .run = run_logs};
+
+/* clang-format off */
+static const struct syn_cli_option function_options[] = {
+    {"follow", 'f', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Go on until interrupted, or the function is deleted"},
+    {"tail", 0, "N", SYN_CLI_INT, 1, 100000, false, false, NULL, NULL, "Only so many last lines"},
+    {"since", 0, "WHEN", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Only lines from then on: 10m, or 2026-01-31T12:00:00Z"},
+    {"version", 0, "N", SYN_CLI_INT, 1, INT64_MAX, false, false, NULL, NULL, "Only this version's"},
+};
+/* clang-format on */
+
+const struct syn_cli_command syn_cli_function_logs = {.path = "compute function logs",
+                                                      .summary = "Show what a function printed",
+                                                      .options = function_options,
+                                                      .option_count = SYN_LEN(function_options),
+                                                      .operands = syn_cli_function_operand,
+                                                      .operand_count = 1,
+                                                      .workload = &syn_cli_function_workload,
+                                                      .run = run_logs};

@@ -6,19 +6,14 @@
 
 #include "cli_priv.h"
 #include "commands_priv.h"
+#include "named_priv.h"
 #include "workload_priv.h"
 
 static const struct syn_cli_operand volume_operand[] = {
     {"NAME", SYN_CLI_TEXT, true, false, "Name of the volume: a-z 0-9 -"},
 };
 
-static int
-path_of(const struct syn_cli *cli, struct syn_buf *out, struct syn_err *err)
-{
-    syn_buf_adds(out, "/v1/volumes/");
-    syn_cli_escape(out, syn_cli_operand(cli, 0));
-    return syn_buf_ok(out, err);
-}
+static const struct syn_cli_named volumes;
 
 /* Where it is: chosen with it, or by the first replica that has it. */
 static const char *
@@ -57,6 +52,8 @@ show_take(struct syn_cli *cli, json_t *volume_take)
     syn_cli_say(cli, "%s  %s%s", syn_json_str(volume_take, "name", "?"),
                 syn_format_bytes(syn_json_i64(volume_take, "size_bytes", 0), size),
                 syn_json_bool(volume_take, "shared", false) ? ", shared" : "");
+    if (syn_json_bool(volume_take, "grows", false))
+        syn_cli_say(cli, "  size        it grows to that with the next replica that starts");
     syn_cli_say(cli, "  id          %s", syn_json_str(volume_take, "id", "?"));
     syn_cli_say(cli, "  node        %s",
                 place[0] != '\0' ? place : "none yet: that of the first replica with it");
@@ -150,6 +147,63 @@ const struct syn_cli_command syn_cli_volume_create = {
     .option_count = SYN_LEN(create_options),
     .run = run_create};
 
+/* --- resize ----------------------------------------------------------------------------------- */
+
+static const struct syn_cli_option resize_options[] = {
+    {"size", 0, "SIZE", SYN_CLI_BYTES, 0, 0, true, false, NULL, NULL,
+     "What it is to hold, no less than now"},
+    {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "Say what it would cost; change nothing"},
+};
+
+static void
+show_resizing(const struct syn_cli *cli, const json_t *plan)
+{
+    const json_t *cost = json_object_get(plan, "cost");
+
+    syn_cli_note(cli, "Price: %s SYNOR an hour, %s a month, used or not.",
+                 syn_json_str(cost, "rate_hour", "?"), syn_json_str(cost, "rate_month", "?"));
+}
+
+static const struct syn_cli_plan_view resize_view = {
+    .show = show_resizing, .question = "Resize it?", .declined = "It stays as it is."};
+
+static int
+run_resize(struct syn_cli *cli)
+{
+    SYN_JSON(body);
+    SYN_JSON(plan);
+    json_t *volume = NULL;
+    struct syn_err err;
+    int status;
+    int rc = syn_json_pack(&body, &err, "{}");
+
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_numbers(cli, numbers, SYN_LEN(numbers), body, &err);
+    if (rc == SYN_OK)
+        rc = syn_cli_named_call(cli, &volumes, "PATCH", "?plan=true", body, &plan, &err);
+    if (rc == SYN_OK && !syn_cli_plan_agreed(cli, &resize_view, plan, &status))
+        return status;
+    if (rc == SYN_OK)
+        rc = syn_cli_named_call(cli, &volumes, "PATCH", "", body, &volume, &err);
+    if (rc < 0)
+        syn_cli_spec_blame(cli, "body.", numbers, SYN_LEN(numbers), &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, volume);
+}
+
+const struct syn_cli_command syn_cli_volume_resize = {
+    .path = "compute volume resize",
+    .summary = "Let a volume hold more; it never holds less",
+    .detail = "It is made larger when the next replica that has it starts, while no other one has "
+              "it: synor compute service restart does that at once. It costs what the new size "
+              "does from now on.",
+    .examples = "  synor compute volume resize data --size 40gb\n",
+    .operands = volume_operand,
+    .operand_count = SYN_LEN(volume_operand),
+    .options = resize_options,
+    .option_count = SYN_LEN(resize_options),
+    .run = run_resize};
+
 /* --- list, get, rm ---------------------------------------------------------------------------- */
 
 static void
@@ -172,10 +226,15 @@ static const struct syn_cli_view volume_view = {
     .empty = "No volumes yet: synor compute volume create NAME",
     .cells = volume_cells};
 
+static const struct syn_cli_named volumes = {.route = "/v1/volumes",
+                                             .view = &volume_view,
+                                             .show_take = show_take,
+                                             .removal = "Remove the volume"};
+
 static int
 run_list(struct syn_cli *cli)
 {
-    return syn_cli_show_list(cli, &volume_view, "/v1/volumes");
+    return syn_cli_named_list(cli, &volumes);
 }
 
 const struct syn_cli_command syn_cli_volume_list = {.path = "compute volume list",
@@ -186,14 +245,7 @@ const struct syn_cli_command syn_cli_volume_list = {.path = "compute volume list
 static int
 run_get(struct syn_cli *cli)
 {
-    SYN_BUF(path);
-    json_t *volume = NULL;
-    struct syn_err err;
-    int rc = path_of(cli, &path, &err);
-
-    if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &volume, &err);
-    return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, volume);
+    return syn_cli_named_get(cli, &volumes);
 }
 
 const struct syn_cli_command syn_cli_volume_get = {
@@ -206,16 +258,7 @@ const struct syn_cli_command syn_cli_volume_get = {
 static int
 run_rm(struct syn_cli *cli)
 {
-    const char *name = syn_cli_operand(cli, 0);
-    char question[160];
-    SYN_BUF(path);
-    struct syn_err err;
-
-    if (path_of(cli, &path, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    (void)snprintf(question, sizeof(question), "Remove the volume %.63s and all that is on it?",
-                   name);
-    return syn_cli_remove(cli, &(struct syn_cli_removal){syn_buf_text(&path), name, question, ""});
+    return syn_cli_named_rm(cli, &volumes, "", " and all that is on it");
 }
 
 const struct syn_cli_command syn_cli_volume_rm = {

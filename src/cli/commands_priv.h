@@ -23,6 +23,14 @@ extern const struct syn_cli_command syn_cli_service_deploy, syn_cli_service_list
     syn_cli_service_promote, syn_cli_service_abort, syn_cli_service_restart, syn_cli_service_stop,
     syn_cli_service_delete, syn_cli_service_history, syn_cli_service_stats, syn_cli_service_ca,
     syn_cli_service_events, syn_cli_service_explain, syn_cli_service_mesh, syn_cli_service_logs;
+/* cmd_function.c, cmd_function_deploy.c, cmd_function_invoke.c; explain and logs where training's
+ * are */
+extern const struct syn_cli_command syn_cli_function_deploy, syn_cli_function_list,
+    syn_cli_function_get, syn_cli_function_invoke, syn_cli_function_logs, syn_cli_function_metrics,
+    syn_cli_function_versions, syn_cli_function_rollback, syn_cli_function_traffic,
+    syn_cli_function_triggers_command, syn_cli_function_invocations, syn_cli_function_suspend,
+    syn_cli_function_resume, syn_cli_function_delete, syn_cli_function_events,
+    syn_cli_function_explain;
 /* cmd_exec.c, cmd_copy.c, cmd_forward.c, cmd_inspect.c */
 extern const struct syn_cli_command syn_cli_service_exec, syn_cli_train_exec, syn_cli_service_copy,
     syn_cli_service_forward, syn_cli_service_inspect;
@@ -41,9 +49,9 @@ extern const struct syn_cli_command syn_cli_sim_command;
 /* cmd_storage.c */
 extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, syn_cli_storage_ls,
     syn_cli_storage_info, syn_cli_storage_name, syn_cli_storage_pin, syn_cli_storage_rm,
-    syn_cli_volume_create, syn_cli_volume_list, syn_cli_volume_get, syn_cli_volume_rm,
-    syn_cli_secret_set, syn_cli_secret_list, syn_cli_secret_rm, syn_cli_storage_gc,
-    syn_cli_storage_verify;
+    syn_cli_volume_create, syn_cli_volume_list, syn_cli_volume_get, syn_cli_volume_resize,
+    syn_cli_volume_rm, syn_cli_secret_set, syn_cli_secret_list, syn_cli_secret_rm,
+    syn_cli_storage_gc, syn_cli_storage_verify;
 /* cmd_certificate.c */
 extern const struct syn_cli_command syn_cli_certificate_add, syn_cli_certificate_list,
     syn_cli_certificate_get, syn_cli_certificate_renew, syn_cli_certificate_rm;

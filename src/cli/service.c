@@ -272,7 +272,8 @@ ended(const json_t *service, const char *wanted)
                syn_json_i64(service, "generation", 0);
     if (waits(service)) /* for somebody: for us, perhaps */
         return true;
-    return syn_str_eq(syn_json_str(status, "reason", ""), "deploy-failed");
+    return syn_str_eq(syn_json_str(status, "reason", ""), "deploy-failed") ||
+           syn_str_eq(syn_json_str(status, "reason", ""), "ended");
 }
 
 static int

@@ -3,6 +3,7 @@
  *
  *     /PATH  :PORT/PATH    by HTTP
  *     tcp  tcp:PORT        that it can be connected to
+ *     grpc[:PORT][/NAME]   by gRPC's health protocol, of all or of one of its services
  *     exec:WORD WORD...    a program within the replica; exec:["a b", "c"] for words with blanks
  *     none
  *
@@ -31,8 +32,8 @@ static int
 wrong(const char *option, const char *word, struct syn_err *err)
 {
     return SYN_FAIL(err, SYN_E_INVALID,
-                    "--%s: expected /PATH, :PORT/PATH, tcp[:PORT], exec:COMMAND or none, got "
-                    "\"%.80s\"",
+                    "--%s: expected /PATH, :PORT/PATH, tcp[:PORT], grpc[:PORT][/SERVICE], "
+                    "exec:COMMAND or none, got \"%.80s\"",
                     option, word);
 }
 
@@ -71,6 +72,21 @@ set_port(json_t *check, const char *text, size_t len, struct syn_err *err)
     return syn_json_set_i64(check, "port", port, err);
 }
 
+/* What follows "grpc". */
+static int
+set_grpc(json_t *check, const char *rest, struct syn_err *err)
+{
+    const char *slash = strchr(rest, '/');
+    size_t len = slash != NULL ? (size_t)(slash - rest) : strlen(rest);
+    int rc = syn_json_set_str(check, "kind", "grpc", err);
+
+    if (rc == SYN_OK && len > 0)
+        rc = set_port(check, rest + 1, len - 1, err);
+    if (rc == SYN_OK && slash != NULL)
+        rc = slash[1] != '\0' ? syn_json_set_str(check, "service", slash + 1, err) : SYN_E_INVALID;
+    return rc;
+}
+
 static int
 set_asked(json_t *check, const char *word, const char *option, struct syn_err *err)
 {
@@ -88,6 +104,8 @@ set_asked(json_t *check, const char *word, const char *option, struct syn_err *e
             return wrong(option, word, err);
         return syn_json_set_str(check, "kind", "tcp", err);
     }
+    if (syn_str_starts(word, "grpc") && (word[4] == '\0' || word[4] == ':' || word[4] == '/'))
+        return set_grpc(check, word + strlen("grpc"), err) < 0 ? wrong(option, word, err) : SYN_OK;
     if (slash == NULL || (word[0] != '/' && word[0] != ':'))
         return wrong(option, word, err);
     if (word[0] == ':' && set_port(check, word + 1, (size_t)(slash - word - 1), err) < 0)
@@ -112,7 +130,7 @@ static int
 set_check(const struct syn_cli *cli, size_t i, json_t *spec, struct syn_err *err)
 {
     static const char *const asked[] = {"kind", "path",    "command", "port",
-                                        "host", "headers", "ends"};
+                                        "host", "headers", "ends",    "service"};
     json_t *check;
     int rc;
 

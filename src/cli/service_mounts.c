@@ -1,5 +1,5 @@
-/* From --tmpfs, --secret-file, --mount and --volume to spec.mounts: what an option says takes the
- * place of all mounts of its kind; "none" alone is none. */
+/* From --tmpfs, --scratch-dir, --secret-file, --mount and --volume to spec.mounts: what an option
+ * says takes the place of all mounts of its kind; "none" alone is none. */
 #include <stdio.h>
 #include <string.h>
 
@@ -48,6 +48,18 @@ take_tmpfs(const struct mount_option *option, const char *word, json_t *mounts, 
     if (rc == SYN_OK && word[len] == ':')
         rc = syn_json_set_str(mount, "size_bytes", word + len + 1, err);
     return rc;
+}
+
+/* PATH */
+static int
+take_scratch(const struct mount_option *option, const char *word, json_t *mounts,
+             struct syn_err *err)
+{
+    json_t *mount = NULL;
+
+    if (word[0] != '/')
+        return wrong(option, word, "PATH such as /var/cache", err);
+    return add_mount(option, word, strlen(word), mounts, &mount, err);
 }
 
 /* PATH=NAME */
@@ -103,9 +115,8 @@ take_volume(const struct mount_option *option, const char *word, json_t *mounts,
 }
 
 static const struct mount_option options[] = {
-    {"tmpfs", "tmpfs", take_tmpfs},
-    {"secret-file", "secret", take_secret},
-    {"mount", "content", take_content},
+    {"tmpfs", "tmpfs", take_tmpfs},         {"scratch-dir", "scratch", take_scratch},
+    {"secret-file", "secret", take_secret}, {"mount", "content", take_content},
     {"volume", "volume", take_volume},
 };
 

@@ -224,9 +224,8 @@ by_path(const void *a, const void *b)
                   ((const struct syn_cli_tree_entry *)b)->path);
 }
 
-/* FNV-1a of 128 bits: it need not resist anybody, only tell uploads of one account apart. */
-static void
-hash(syn_u128 *state, const void *data, size_t len)
+void
+syn_cli_hash(syn_u128 *state, const void *data, size_t len)
 {
     const syn_u128 prime = ((syn_u128)1 << 88) | 0x13b;
     const unsigned char *at = data;
@@ -238,13 +237,13 @@ hash(syn_u128 *state, const void *data, size_t len)
 static void
 hash_text(syn_u128 *state, const char *text)
 {
-    hash(state, text, strlen(text) + 1);
+    syn_cli_hash(state, text, strlen(text) + 1);
 }
 
 static void
 make_key(struct syn_cli_tree *tree, const char *absolute)
 {
-    syn_u128 state = ((syn_u128)0x6c62272e07bb0142 << 64) | 0x62b821756295c58d;
+    syn_u128 state = SYN_CLI_HASH_BEGIN;
 
     hash_text(&state, absolute);
     for (size_t i = 0; i < tree->count; i++) {
@@ -252,8 +251,8 @@ make_key(struct syn_cli_tree *tree, const char *absolute)
 
         hash_text(&state, entry->path);
         hash_text(&state, entry->folder ? "/" : entry->target != NULL ? entry->target : "");
-        hash(&state, &entry->size_bytes, sizeof(entry->size_bytes));
-        hash(&state, &entry->mtime_ns, sizeof(entry->mtime_ns));
+        syn_cli_hash(&state, &entry->size_bytes, sizeof(entry->size_bytes));
+        syn_cli_hash(&state, &entry->mtime_ns, sizeof(entry->mtime_ns));
     }
     (void)snprintf(tree->key, sizeof(tree->key), "cli-%016llx%016llx",
                    (unsigned long long)(state >> 64), (unsigned long long)state);

@@ -45,4 +45,8 @@ SYN_MUST int syn_cli_tree_read(const char *path, const json_t *include, const js
                                struct syn_cli_tree *ret, struct syn_err *err);
 void syn_cli_tree_fini(struct syn_cli_tree *tree);
 
+#define SYN_CLI_HASH_BEGIN (((syn_u128)0x6c62272e07bb0142 << 64) | 0x62b821756295c58d)
+/** FNV-1a of 128 bits: it need not resist anybody, only tell things of one account apart. */
+void syn_cli_hash(syn_u128 *state, const void *data, size_t len);
+
 #endif

@@ -1,12 +1,14 @@
 /* The commands that every kind of workload has: looking at what there is, and steering one. */
 #include <synor/base/str.h>
 
+#include "function_kind_priv.h"
 #include "service_priv.h"
 #include "train_priv.h"
 #include "workload_priv.h"
 
 /* Those whose ids tell them; a name alone, or any other id, is a training job's. */
-static const struct syn_cli_workload *const by_id[] = {&syn_cli_service_workload};
+static const struct syn_cli_workload *const by_id[] = {&syn_cli_service_workload,
+                                                       &syn_cli_function_workload};
 
 const struct syn_cli_workload *
 syn_cli_workload_of(const struct syn_cli *cli)

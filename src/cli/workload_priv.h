@@ -102,5 +102,7 @@ SYN_MUST int syn_cli_spec_words(const struct syn_cli *cli, const char *option, c
 SYN_MUST int syn_cli_spec_card(const struct syn_cli *cli, json_t *spec, struct syn_err *err);
 /** --env NAME=VALUE, as often as given. */
 SYN_MUST int syn_cli_spec_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err);
+/** --secret [VAR=]NAME, as often as given. */
+SYN_MUST int syn_cli_spec_secrets(const struct syn_cli *cli, json_t *spec, struct syn_err *err);
 
 #endif

@@ -108,3 +108,44 @@ syn_cli_spec_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     }
     return rc;
 }
+
+/* "VAR=name", or "a-name", which is A_NAME's. */
+static int
+add_secret(json_t *secrets, const char *word, struct syn_err *err)
+{
+    const char *equals = strchr(word, '='), *name = equals != NULL ? equals + 1 : word;
+    char variable[128];
+    size_t len = equals != NULL ? (size_t)(equals - word) : strlen(word);
+
+    if (len == 0 || len >= sizeof(variable) || *name == '\0')
+        return SYN_FAIL(err, SYN_E_INVALID, "--secret: expected NAME or VAR=NAME, got \"%.80s\"",
+                        word);
+    for (size_t i = 0; i < len; i++) {
+        char c = word[i];
+
+        if (equals == NULL && c >= 'a' && c <= 'z')
+            c = (char)(c - 'a' + 'A');
+        if (equals == NULL && c == '-')
+            c = '_';
+        variable[i] = c;
+    }
+    variable[len] = '\0';
+    return syn_json_set_str(secrets, variable, name, err);
+}
+
+int
+syn_cli_spec_secrets(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    json_t *secrets;
+    size_t cursor = 0;
+    int rc;
+
+    if (!syn_cli_has(cli, "secret"))
+        return SYN_OK;
+    secrets = json_object();
+    rc = syn_json_set_take(spec, "secrets", secrets, err);
+    while (rc == SYN_OK && (value = syn_cli_next(cli, "secret", &cursor)) != NULL)
+        rc = add_secret(secrets, value->text, err);
+    return rc;
+}

@@ -221,7 +221,7 @@ take_answer(char *data, size_t size, size_t count, void *arg)
 
     if (exchange->status == 0)
         (void)curl_easy_getinfo(exchange->client->easy, CURLINFO_RESPONSE_CODE, &exchange->status);
-    if (exchange->sink != NULL && exchange->status < 400) {
+    if (exchange->sink != NULL && (exchange->status < 400 || exchange->passed)) {
         exchange->sink_rc = exchange->sink(exchange->sink_arg, data, len, exchange->err);
         return exchange->sink_rc == SYN_OK ? len : CURL_WRITEFUNC_ERROR;
     }
@@ -307,6 +307,10 @@ syn_exchange_options(struct syn_exchange *exchange, const char *url)
     } else {
         (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)client->answer_ms);
     }
+    if (exchange->on_line != NULL) {
+        (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, exchange->on_line);
+        (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange);
+    }
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, exchange);
     if (exchange->upload != NULL) {
@@ -323,7 +327,9 @@ syn_exchange_options(struct syn_exchange *exchange, const char *url)
         (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
                                exchange->body != NULL ? exchange->body : "");
     }
-    if (strcmp(method, "GET") != 0)
+    if (strcmp(method, "HEAD") == 0)
+        (void)curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    else if (strcmp(method, "GET") != 0 || exchange->body != NULL)
         (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 
@@ -440,7 +446,10 @@ syn_exchange_headers(struct syn_exchange *exchange, const char *range, const cha
         exchange->headers = longer;
     }
     if (exchange->body != NULL)
-        rc = add_header(&exchange->headers, "Content-Type", "application/json", exchange->err);
+        rc =
+            add_header(&exchange->headers, "Content-Type",
+                       exchange->content_type != NULL ? exchange->content_type : "application/json",
+                       exchange->err);
     if (rc == SYN_OK && exchange->upload != NULL)
         rc = add_header(&exchange->headers, "Content-Type", "application/octet-stream",
                         exchange->err);
@@ -462,9 +471,8 @@ syn_exchange_headers(struct syn_exchange *exchange, const char *range, const cha
     return rc;
 }
 
-/* One attempt. 0 only for a status below 400. */
-static int
-attempt(struct syn_exchange *exchange, const char *range, const char *last_id)
+int
+syn_exchange_attempt(struct syn_exchange *exchange, const char *range, const char *last_id)
 {
     struct syn_client *client = exchange->client;
     SYN_BUF(url);
@@ -493,7 +501,7 @@ attempt(struct syn_exchange *exchange, const char *range, const char *last_id)
     curl_slist_free_all(SYN_TAKE(exchange->headers));
     /* An early refusal of an upload arrives while it is still being sent: the answer is what
      * counts. */
-    if (exchange->status >= 400 && (rc == SYN_OK || exchange->upload != NULL))
+    if (exchange->status >= 400 && !exchange->passed && (rc == SYN_OK || exchange->upload != NULL))
         rc = syn_exchange_server_failed(exchange);
     return rc;
 }
@@ -551,7 +559,7 @@ syn_client_call(struct syn_client *client, const struct syn_call *call, json_t *
         exchange.body_len = body.len;
     }
     for (unsigned n = 0;; n++) {
-        rc = attempt(&exchange, NULL, NULL);
+        rc = syn_exchange_attempt(&exchange, NULL, NULL);
         if (rc != SYN_E_UNAVAILABLE || n == client->retries_max ||
             (exchange.connected && !repeatable(call)))
             break;
@@ -590,7 +598,7 @@ syn_client_upload(struct syn_client *client, const struct syn_transfer *transfer
                                     .text_max = SYN_JSON_BYTES_MAX,
                                     .err = err};
     SYN_JSON(answer);
-    int rc = attempt(&exchange, NULL, NULL);
+    int rc = syn_exchange_attempt(&exchange, NULL, NULL);
 
     if (rc < 0)
         return rc;
@@ -659,7 +667,7 @@ syn_client_download(struct syn_client *client, const struct syn_transfer *transf
 
     download.exchange = &exchange;
     (void)snprintf(range, sizeof(range), "bytes=%lld-", (long long)transfer->offset);
-    rc = attempt(&exchange, transfer->offset > 0 ? range : NULL, NULL);
+    rc = syn_exchange_attempt(&exchange, transfer->offset > 0 ? range : NULL, NULL);
     if (ret_received != NULL)
         *ret_received = download.received;
     return rc;
@@ -680,7 +688,7 @@ syn_client_read(struct syn_client *client, const char *path,
                                     .sink_arg = arg,
                                     .err = err};
 
-    return attempt(&exchange, NULL, NULL);
+    return syn_exchange_attempt(&exchange, NULL, NULL);
 }
 
 /* --- streams ------------------------------------------------------------------------------------
@@ -731,7 +739,7 @@ syn_client_follow(struct syn_client *client, const char *path, const char *last_
         return SYN_FAIL(err, SYN_E_INVALID, "an event's id has at most %d bytes", SSE_ID_MAX);
     for (;;) {
         follow.progressed = false;
-        rc = attempt(&exchange, NULL, parser.last_id);
+        rc = syn_exchange_attempt(&exchange, NULL, parser.last_id);
         if (exchange.sink_rc == SYN_CLIENT_STOP)
             return SYN_OK;
         if (exchange.sink_rc < 0)

@@ -1,4 +1,4 @@
-/* One request of the client, for what is not done by curl alone (tunnel.c). */
+/* One request of the client, for raw.c, and for what is not done by curl alone (tunnel.c). */
 #ifndef SYN_CLIENT_PRIV_H
 #define SYN_CLIENT_PRIV_H
 
@@ -33,6 +33,7 @@ struct syn_exchange {
     /* request body */
     const char *body;
     size_t body_len;
+    const char *content_type; /* of `body`; NULL: JSON */
     const struct syn_transfer *upload;
     int64_t sent;
     /* answer */
@@ -42,6 +43,9 @@ struct syn_exchange {
     int (*sink)(void *arg, const void *data, size_t len, struct syn_err *err);
     void *sink_arg;
     int sink_rc;
+    size_t (*on_line)(char *line, size_t size, size_t count, void *exchange); /* of the head */
+    void *on_line_arg;
+    bool passed; /* it goes to the sink whatever its status is */
     struct syn_err *err;
     bool connected; /* the request may have reached the server */
 };
@@ -51,6 +55,9 @@ SYN_MUST int syn_exchange_headers(struct syn_exchange *exchange, const char *ran
                                   const char *last_id);
 /** What curl is to know. */
 void syn_exchange_options(struct syn_exchange *exchange, const char *url);
+/** One attempt. 0 for a status below 400, and for what is passed. Frees the request's headers. */
+SYN_MUST int syn_exchange_attempt(struct syn_exchange *exchange, const char *range,
+                                  const char *last_id);
 /** The error of a request that had no answer. */
 int syn_exchange_curl_failed(struct syn_exchange *exchange, CURLcode code);
 /** The error that the answer's status and text tell. */

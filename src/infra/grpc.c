@@ -441,6 +441,25 @@ syn_grpc_new(const struct syn_grpc_options *options, struct syn_grpc **ret_grpc,
     return SYN_OK;
 }
 
+int
+syn_grpc_adopt_take(struct syn_grpc *grpc, int fd, struct syn_err *err)
+{
+    SYN_SCOPED(conn_scope) struct conn *conn = syn_calloc(1, sizeof(*conn));
+    int rc;
+
+    assert(grpc->conn == NULL);
+    if (conn == NULL) {
+        (void)close(fd);
+        return SYN_FAIL(err, SYN_E_NOMEM, "a connection");
+    }
+    conn->refs = 1;
+    conn->fd = fd;
+    rc = open_session(conn, err);
+    if (rc == SYN_OK)
+        grpc->conn = SYN_TAKE(conn);
+    return rc;
+}
+
 struct syn_grpc *
 syn_grpc_free(struct syn_grpc *grpc)
 {
@@ -639,6 +658,7 @@ syn_grpc_next(struct syn_grpc_call *call, int64_t wait_ms, struct syn_buf *reply
               struct syn_err *err)
 {
     int64_t until_ms = call->deadline_ms;
+    bool turned = false;
 
     if (wait_ms >= 0)
         until_ms = SYN_MIN(until_ms, now_ms() + SYN_MIN(wait_ms, INT32_MAX));
@@ -650,9 +670,10 @@ syn_grpc_next(struct syn_grpc_call *call, int64_t wait_ms, struct syn_buf *reply
         if (call->closed || call->conn->broken)
             return conclude(call, err);
         open_window(call);
-        if (now_ms() >= until_ms)
+        if (turned && now_ms() >= until_ms)
             return SYN_FAIL(err, SYN_E_TIMEOUT, "%s: no answer in time", call->method);
         turn(call->conn, until_ms);
+        turned = true;
     }
 }
 

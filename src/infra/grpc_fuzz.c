@@ -2,6 +2,8 @@
  * first byte says where the cut is. */
 #include <string.h>
 
+#include <synor/infra/grpc_health.h>
+
 #include "grpc_priv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -41,6 +43,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char text[GRPC_MESSAGE_MAX];
     uint8_t head[GRPC_FRAME_HEAD];
+    enum syn_grpc_health health;
     struct grpc_address address;
     uint64_t whole, cut;
     size_t len = 0;
@@ -56,6 +59,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(status >= -1 && status <= 16);
     if (status > 0)
         assert(grpc_status_code(status) < 0 && grpc_status_name(status)[0] != '\0');
+    if (syn_grpc_health_read(data, size, &health, NULL) == SYN_OK)
+        assert(syn_grpc_health_name(health)[0] != '\0');
     grpc_message_decode((const char *)data, size, text);
     assert(strlen(text) < sizeof(text));
     grpc_frame_head(size, head);

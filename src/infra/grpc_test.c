@@ -1,6 +1,7 @@
 /* The gRPC client against a server that does as told, well and badly. A real server, containerd,
  * is what the driver `container` is tested with. */
 #include <synor/infra/grpc.h>
+#include <synor/infra/grpc_health.h>
 
 #include <poll.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include <synor/base/world.h>
 
 #include "grpc_priv.h"
-#include "grpc_testing.h"
+#include <synor/infra/grpc_testing.h>
 
 #define LONG_MS 60000
 
@@ -352,6 +353,50 @@ memory_may_run_out(void **state)
     assert_true(syn_test_sweep_alloc(live, *state) > 5);
 }
 
+static void
+health_is_said_in_bytes(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+        int rc, health;
+    } rows[] = {
+        {"", 0, SYN_OK, SYN_GRPC_HEALTH_UNKNOWN},
+        {"\x08\x01", 2, SYN_OK, SYN_GRPC_HEALTH_SERVING},
+        {"\x08\x02", 2, SYN_OK, SYN_GRPC_HEALTH_NOT_SERVING},
+        {"\x08\x03", 2, SYN_OK, SYN_GRPC_HEALTH_SERVICE_UNKNOWN},
+        {"\x08\x63", 2, SYN_OK, SYN_GRPC_HEALTH_UNKNOWN},           /* of a later time */
+        {"\x12\x02xx\x08\x01", 6, SYN_OK, SYN_GRPC_HEALTH_SERVING}, /* and so is a field */
+        {"\x1d"
+         "1234\x21"
+         "12345678\x08\x01",
+         16, SYN_OK, SYN_GRPC_HEALTH_SERVING},
+        {"\x08", 1, SYN_E_CORRUPT, 0},
+        {"\x12\x7fx", 3, SYN_E_CORRUPT, 0},
+        {"\x0b\x0c", 2, SYN_E_CORRUPT, 0},
+        {"\x01\x01", 2, SYN_E_CORRUPT, 0},
+        {"<html>", 6, SYN_E_CORRUPT, 0},
+    };
+    SYN_BUF(ask);
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        enum syn_grpc_health health = SYN_GRPC_HEALTH_UNKNOWN;
+
+        assert_int_equal(syn_grpc_health_read(rows[i].bytes, rows[i].len, &health, NULL),
+                         rows[i].rc);
+        assert_int_equal(health, rows[i].health);
+    }
+    syn_grpc_health_ask("", &ask);
+    assert_int_equal(ask.len, 0);
+    syn_grpc_health_ask("a.B", &ask);
+    assert_int_equal(ask.len, 5);
+    assert_memory_equal(ask.data,
+                        "\x0a\x03"
+                        "a.B",
+                        5);
+}
+
 int
 main(void)
 {
@@ -367,6 +412,7 @@ main(void)
         cmocka_unit_test(nobody_there_is_told),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(long_messages_keep_their_end),
+        cmocka_unit_test(health_is_said_in_bytes),
         cmocka_unit_test_setup_teardown(memory_may_run_out, set_up, tear_down),
     };
 

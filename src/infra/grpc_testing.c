@@ -1,4 +1,4 @@
-#include "grpc_testing.h"
+#include <synor/infra/grpc_testing.h>
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -195,6 +195,25 @@ plain_answer(struct stream *stream, const char *how)
     return true;
 }
 
+/* What is asked about stands after a key and a length. */
+static void
+answer_health(struct stream *stream)
+{
+    static const char serving[] = "\0\0\0\0\x02\x08\x01", down[] = "\0\0\0\0\x02\x08\x02";
+    char name[64] = "";
+
+    if (stream->len > HEAD + 2 && stream->len - HEAD - 2 < sizeof(name))
+        memcpy(name, stream->request + HEAD + 2, stream->len - HEAD - 2);
+    if (syn_str_eq(name, "stall"))
+        return;
+    if (name[0] != '\0' && !syn_str_eq(name, "down")) {
+        answer_fail(stream);
+        return;
+    }
+    set_answer(stream, name[0] == '\0' ? serving : down, sizeof(serving) - 1);
+    answer(stream, "200", "application/grpc");
+}
+
 static void
 serve(struct stream *stream)
 {
@@ -202,6 +221,10 @@ serve(struct stream *stream)
     const char *how = stream->path + strlen("/t/");
 
     stream->parts = 1;
+    if (syn_str_eq(stream->path, "/grpc.health.v1.Health/Check")) {
+        answer_health(stream);
+        return;
+    }
     if (syn_str_eq(how, "RefuseOnce") && !atomic_exchange(&stream->peer->server->refused, true)) {
         (void)nghttp2_submit_rst_stream(session, 0, stream->id, NGHTTP2_REFUSED_STREAM);
         return;

@@ -41,6 +41,7 @@ static const struct syn_reason job_reasons[] = {
     {SYN_JOB_PENDING, "no-sandbox", "no ready node offers the isolation asked for", "use --isolation auto; synor doctor names what a node lacks"},
     {SYN_JOB_PENDING, "no-network", "no ready node has networks for instances", "synor node get NODE says what it lacks; install that, and start it anew"},
     {SYN_JOB_PENDING, "no-framework", "no ready node has the framework for its own Python", "install it on a node, bring it in an --image, or use --framework custom"},
+    {SYN_JOB_PENDING, "no-runtime", "no ready node has the language of the function", "install it on a node, or bring it in an image: --runtime custom:IMAGE"},
     {SYN_JOB_PENDING, "too-dear", "every node that could take it costs more than --max-price", "raise it, or wait for a cheaper offer: synor node list --capacity"},
     {SYN_JOB_PENDING, "no-gpu", "no ready node has the GPUs asked for free", "ask for fewer or other GPUs, or join a node that has them"},
     {SYN_JOB_PENDING, "insufficient-cpu", "no ready node has the CPUs asked for free", "ask for fewer with --cpus, or wait for running work to end"},

@@ -448,6 +448,33 @@ frameworks_read(const json_t *status, struct syn_node_view *node, struct syn_err
     return rc;
 }
 
+/* Those that functions can be run by. */
+static int
+languages_read(const json_t *status, struct syn_node_view *node, struct syn_err *err)
+{
+    const json_t *told = json_object_get(status, "languages"), *language;
+    size_t i;
+    int rc = SYN_OK;
+
+    node->languages_told = json_is_array(told);
+    if (json_array_size(told) > SYN_NODE_LANGUAGES_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "status.languages: at most %d", SYN_NODE_LANGUAGES_MAX);
+    json_array_foreach (told, i, language) {
+        struct syn_framework *view = &node->languages[node->languages_count];
+
+        if (!syn_str_eq(syn_json_str(language, "state", "ready"), "ready"))
+            continue;
+        rc = text_read(language, "status.languages", "name", view->name, sizeof(view->name), err);
+        if (rc == SYN_OK)
+            rc = text_read(language, "status.languages", "version", view->version,
+                           sizeof(view->version), err);
+        if (rc < 0)
+            return rc;
+        node->languages_count++;
+    }
+    return rc;
+}
+
 int
 syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err *err)
 {
@@ -479,6 +506,8 @@ syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err 
         rc = offer_read(spec, &node, err);
     if (rc == SYN_OK)
         rc = frameworks_read(status, &node, err);
+    if (rc == SYN_OK)
+        rc = languages_read(status, &node, err);
     if (rc == SYN_OK)
         rc = labels_read(spec, &node, err);
     if (rc == SYN_OK)
@@ -827,13 +856,24 @@ version_begins(const char *version, const char *wanted)
 }
 
 bool
+syn_node_is_language(const char *name)
+{
+    return syn_str_eq(name, "python") || syn_str_eq(name, "node");
+}
+
+bool
 syn_node_view_framework(const struct syn_node_view *node, const char *name, const char *version)
 {
-    if (!name || !*name || !node->frameworks_told)
+    bool language = name && syn_node_is_language(name);
+    const struct syn_framework *has = language ? node->languages : node->frameworks;
+    unsigned count = language ? node->languages_count : node->frameworks_count;
+
+    if (!name || !*name || !(language ? node->languages_told : node->frameworks_told))
         return true;
-    for (unsigned i = 0; i < node->frameworks_count; i++)
-        if (syn_str_eq(node->frameworks[i].name, name))
-            return !version || !*version || version_begins(node->frameworks[i].version, version);
+    for (unsigned i = 0; i < count; i++)
+        if (syn_str_eq(has[i].name, name) &&
+            (!version || !*version || version_begins(has[i].version, version)))
+            return true;
     return false;
 }
 

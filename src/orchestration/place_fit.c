@@ -352,7 +352,7 @@ fit_class(const struct syn_node_view *node, const struct syn_place_request *requ
     if (request->networks && node->netless)
         lacks |= SYN_BIT(DIM_NETWORKS);
     if (!syn_node_view_framework(node, request->framework, request->framework_version))
-        lacks |= SYN_BIT(DIM_FRAMEWORK);
+        lacks |= SYN_BIT(syn_node_is_language(request->framework) ? DIM_RUNTIME : DIM_FRAMEWORK);
     if (too_dear(node, request))
         lacks |= SYN_BIT(DIM_PRICE);
     return lacks;

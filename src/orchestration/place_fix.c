@@ -293,6 +293,27 @@ framework_source(const char *name)
                : "/usr/bin/python3 -m pip install --break-system-packages tensorflow";
 }
 
+/* How a machine gets an interpreter that functions can be run by. */
+static int
+fix_runtime(struct fixer *fixer, struct syn_err *err)
+{
+    struct syn_place_request trial = *fixer->request;
+    bool python = syn_str_eq(trial.framework, "python");
+    int rc = SYN_OK;
+
+    trial.framework_version = NULL;
+    if (fits(fixer, &trial))
+        rc = fix_add(fixer, err, "take the version that is there: --runtime %s",
+                     python ? "python3" : "node");
+    trial.framework = NULL;
+    if (rc < 0 || !fits(fixer, &trial) || !++fixer->request_changes)
+        return rc;
+    rc =
+        fix_add(fixer, err, "install it on a node, which tells of it by itself: apt-get install %s",
+                python ? "python3" : "nodejs");
+    return rc < 0 ? rc : fix_add(fixer, err, "bring it in an image: --runtime custom:IMAGE");
+}
+
 static int
 fix_framework(struct fixer *fixer, struct syn_err *err)
 {
@@ -303,6 +324,8 @@ fix_framework(struct fixer *fixer, struct syn_err *err)
     trial.framework_version = NULL;
     if (!name || !*name || fits(fixer, fixer->request))
         return SYN_OK;
+    if (syn_node_is_language(name))
+        return fix_runtime(fixer, err);
     if (fits(fixer, &trial))
         rc = fix_add(fixer, err, "take the version that is there: --framework %s", name);
     trial.framework = NULL;
@@ -470,7 +493,9 @@ fix_together(struct fixer *fixer, struct syn_err *err)
         syn_buf_addf(&options, " --scratch %s", size_option(trial.amounts.scratch_bytes, text));
     if (trial.isolation != request->isolation)
         syn_buf_adds(&options, " --isolation auto");
-    if (trial.framework != request->framework)
+    if (trial.framework != request->framework && syn_node_is_language(request->framework))
+        syn_buf_addf(&options, " --runtime custom:IMAGE, with %s", request->framework);
+    else if (trial.framework != request->framework)
         syn_buf_addf(&options, " --framework custom, or an image with %s", request->framework);
     if (trial.region != request->region)
         syn_buf_addf(&options, ", without --region %s", request->region);

@@ -14,6 +14,7 @@ enum dim {
     DIM_ISOLATION,
     DIM_NETWORKS,
     DIM_FRAMEWORK,
+    DIM_RUNTIME,
     DIM_PRICE,
     DIM_GPUS,
     DIM_CPU,

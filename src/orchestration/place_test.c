@@ -22,8 +22,34 @@ struct plain_node {
     const char *models[GROUPS_MAX];
     int64_t vram[GROUPS_MAX];
     bool netless;
-    const char *pytorch; /* its version; NULL: the node tells of no frameworks */
+    const char *pytorch;              /* its version; NULL: the node tells of no frameworks */
+    const char *pythons[2], *node_js; /* versions; all NULL: the node tells of no languages */
+    bool speechless;                  /* it tells that it has none */
 };
+
+static void
+add_language(json_t *list, const char *name, const char *version, const char *state)
+{
+    if (version)
+        assert_int_equal(json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", name,
+                                                               "version", version, "state", state)),
+                         0);
+}
+
+static void
+add_languages(json_t *status, const struct plain_node *node)
+{
+    json_t *list;
+
+    if (!node->pythons[0] && !node->node_js && !node->speechless)
+        return;
+    list = json_array();
+    for (size_t i = 0; i < SYN_LEN(node->pythons); i++)
+        add_language(list, "python", node->pythons[i], "ready");
+    add_language(list, "node", node->node_js, "ready");
+    add_language(list, "node", "12.22.9", "too-old");
+    assert_int_equal(json_object_set_new(status, "languages", list), 0);
+}
 
 static struct syn_cluster *
 cluster_seeded(const struct plain_node *nodes, size_t count, uint64_t seed)
@@ -55,6 +81,7 @@ cluster_seeded(const struct plain_node *nodes, size_t count, uint64_t seed)
             assert_int_equal(json_object_set_new(json_object_get(doc, "status"), "frameworks",
                                                  json_pack("{s:s}", "pytorch", node->pytorch)),
                              0);
+        add_languages(json_object_get(doc, "status"), node);
         assert_done(syn_cluster_put_node(cluster, doc, &err), &err);
     }
     return cluster;
@@ -139,6 +166,9 @@ test_every_dimension_is_explained(void **state)
         {"kata", "no-sandbox", "with --runtime container", plain, small},
         {"gvisor", "no-sandbox", "apt install runsc", plain, small},
         {"networks", "no-network", "have a node make networks", plain, small},
+        {"language", "no-runtime", "apt-get install nodejs", plain, small},
+        {"language image", "no-runtime", "--runtime custom:IMAGE", plain, small},
+        {"language version", "no-runtime", "that is there: --runtime python3", plain, small},
     };
 
     (void)state;
@@ -169,6 +199,11 @@ test_every_dimension_is_explained(void **state)
     }
     cases[14].request.framework_version = "1.1";
     cases[15].request.amounts.cpu_millicores = 5000;
+    for (size_t i = 19; i < 22; i++) {
+        cases[i].node.pythons[0] = "3.11.2";
+        cases[i].request.framework = i == 21 ? "python" : "node";
+    }
+    cases[21].request.framework_version = "3.12";
     for (size_t i = 0; i < SYN_LEN(cases); i++)
         check_why(&cases[i]);
 }
@@ -205,6 +240,46 @@ test_a_framework_counts_where_nodes_tell_of_it(void **state)
 
         node.pytorch = cases[i].has;
         request.framework = cases[i].framework;
+        request.framework_version = cases[i].version;
+        cluster = cluster_make(&node, 1);
+        assert_int_equal(syn_place(cluster, &request, &placement, &err),
+                         cases[i].fits ? 0 : SYN_PLACE_NONE);
+    }
+}
+
+static void
+test_a_language_counts_where_nodes_tell_of_it(void **state)
+{
+    static const struct {
+        const char *pythons[2], *node_js;
+        bool speechless;
+        const char *language, *version;
+        bool fits;
+    } cases[] = {
+        {{NULL}, NULL, false, "python", "3.11", true}, /* an agent of before */
+        {{NULL}, NULL, true, "python", "", false},
+        {{NULL}, NULL, true, "node", "12", false}, /* too old */
+        {{"3.11.2"}, NULL, false, "python", "3", true},
+        {{"3.11.2"}, NULL, false, "python", "3.1", false},
+        {{"3.11.2"}, NULL, false, "node", "", false},
+        {{"3.11.2", "3.12.1"}, NULL, false, "python", "3.12", true},
+        {{"3.11.2"}, "20.20.2", false, "node", "20", true},
+        {{"3.11.2"}, "20.20.2", false, "node", "22", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(cases); i++) {
+        struct plain_node node = plain;
+        struct syn_place_request request = small;
+        SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+        struct syn_placement placement;
+        struct syn_err err;
+
+        memcpy(node.pythons, cases[i].pythons, sizeof(node.pythons));
+        node.node_js = cases[i].node_js;
+        node.speechless = cases[i].speechless;
+        node.pytorch = "1.13"; /* frameworks are another matter */
+        request.framework = cases[i].language;
         request.framework_version = cases[i].version;
         cluster = cluster_make(&node, 1);
         assert_int_equal(syn_place(cluster, &request, &placement, &err),
@@ -615,6 +690,7 @@ main(void)
         cmocka_unit_test(test_every_dimension_is_explained),
         cmocka_unit_test(test_no_region_is_local),
         cmocka_unit_test(test_a_framework_counts_where_nodes_tell_of_it),
+        cmocka_unit_test(test_a_language_counts_where_nodes_tell_of_it),
         cmocka_unit_test(test_an_empty_cluster_and_bad_requests),
         cmocka_unit_test(test_policies),
         cmocka_unit_test(test_placement_agrees_with_a_search),

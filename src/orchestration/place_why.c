@@ -29,6 +29,7 @@ static const struct dim_row dim_rows[DIMS] = {
     [DIM_NETWORKS] = {"networks", "has no networks for instances", "have no networks for instances",
                       "no-network"},
     [DIM_FRAMEWORK] = {"framework", "lacks the framework", "lack the framework", "no-framework"},
+    [DIM_RUNTIME] = {"runtime", "lacks the language", "lack the language", "no-runtime"},
     [DIM_PRICE] = {"price", "costs more than the price ceiling", "cost more than the price ceiling",
                    "too-dear"},
     [DIM_GPUS] = {"gpus", "lacks the GPUs", "lack the GPUs", "no-gpu"},
@@ -247,15 +248,18 @@ framework_text(const char *name, const char *version)
     return text;
 }
 
-/* "none", "pytorch 1.13.1, onnx" */
+/* "none", "pytorch 1.13.1, onnx", "python 3.11.2" */
 static struct text
-node_frameworks_text(const struct syn_node_view *node)
+node_frameworks_text(const struct syn_node_view *node, enum dim dim)
 {
+    bool language = dim == DIM_RUNTIME;
+    const struct syn_framework *has = language ? node->languages : node->frameworks;
+    unsigned count = language ? node->languages_count : node->frameworks_count;
     struct text text = {"none"};
     size_t len = 0;
 
-    for (unsigned i = 0; i < node->frameworks_count && len + 56 < sizeof(text.s); i++) {
-        const struct syn_framework *one = &node->frameworks[i];
+    for (unsigned i = 0; i < count && len + 56 < sizeof(text.s); i++) {
+        const struct syn_framework *one = &has[i];
 
         (void)snprintf(text.s + len, sizeof(text.s) - len, "%s%s%s%s", len ? ", " : "", one->name,
                        one->version[0] ? " " : "", one->version);
@@ -387,9 +391,9 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
         (void)snprintf(message, sizeof(message),
                        "%s has no networks for instances; synor node get %s says why", node->id,
                        node->id);
-    } else if (dim == DIM_FRAMEWORK) {
+    } else if (dim == DIM_FRAMEWORK || dim == DIM_RUNTIME) {
         need = framework_text(request->framework, request->framework_version);
-        have = node_frameworks_text(node);
+        have = node_frameworks_text(node, dim);
         (void)snprintf(message, sizeof(message), "%s has no %s (it has: %s)", node->id, need.s,
                        have.s);
     } else if (dim == DIM_PRICE) {
@@ -517,7 +521,7 @@ why_message(const struct syn_cluster *cluster, const struct syn_place_request *r
                            : syn_isolation_name(request->isolation));
     else if (dim == DIM_NETWORKS)
         (void)snprintf(message, cap, "no ready node has networks for instances");
-    else if (dim == DIM_FRAMEWORK)
+    else if (dim == DIM_FRAMEWORK || dim == DIM_RUNTIME)
         (void)snprintf(message, cap, "no ready node has %s",
                        framework_text(request->framework, request->framework_version).s);
     else if (dim == DIM_PRICE)

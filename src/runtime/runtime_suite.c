@@ -969,6 +969,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(group_is_a_private_network, clear_up),
         cmocka_unit_test_teardown(group_shares_what_is_bound, clear_up),
         cmocka_unit_test_teardown(syn_suite_account_is_a_network, clear_up),
+        cmocka_unit_test_teardown(syn_suite_eager_until_it_settles, clear_up),
         cmocka_unit_test_teardown(privileges_are_dropped, clear_up),
         cmocka_unit_test_teardown(dangerous_calls_are_refused, clear_up),
         cmocka_unit_test_teardown(log_is_complete, clear_up),

@@ -54,16 +54,23 @@ syn_suite_memory_is_mounted(void **state)
         "for d in /data/mem /tmp; do "
         "  head -c 500000 /dev/zero > $d/fits && echo fits; "
         "  head -c 4000000 /dev/zero > $d/more 2>/dev/null || echo full; "
-        "done; echo x > /data/x || echo kept; echo x > /synor/tmp/x && echo /tmp/*",
+        "done; echo x > /data/x || echo kept; echo x > /synor/tmp/x && echo /tmp/*; "
+        "echo y > /var/own/y && cat /var/own/y && echo z > /data/mem/disk/z && "
+        "echo /data/mem/disk/*",
         NULL};
-    struct syn_instance_spec spec = {.argv = argv, .tmpfs = tmpfs, .tmpfs_count = SYN_LEN(tmpfs)};
+    const char *const empties[] = {"/var/own", "/data/mem/disk"};
+    struct syn_instance_spec spec = {.argv = argv,
+                                     .tmpfs = tmpfs,
+                                     .tmpfs_count = SYN_LEN(tmpfs),
+                                     .empties = empties,
+                                     .empties_count = SYN_LEN(empties)};
     struct syn_run run;
 
     (void)state;
     syn_run_all(&run, &spec);
     syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     assert_string_equal(syn_buf_text(&run.out),
-                        "fits\nfull\nfits\nfull\nkept\n/tmp/fits /tmp/more\n");
+                        "fits\nfull\nfits\nfull\nkept\n/tmp/fits /tmp/more\ny\n/data/mem/disk/z\n");
     assert_false(run.status.scratch_full);
     syn_run_end(&run);
 }

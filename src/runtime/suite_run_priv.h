@@ -47,6 +47,8 @@ void syn_suite_assert_reason(const struct syn_run *run, enum syn_exit_reason rea
 void syn_suite_assert_has(const char *text, const char *part);
 void syn_suite_assert_has_not(const char *text, const char *part);
 
+/* A test of suite_cpu.c. */
+void syn_suite_eager_until_it_settles(void **state);
 /* A test of suite_net.c. */
 void syn_suite_account_is_a_network(void **state);
 /* Tests of suite_exec.c. */

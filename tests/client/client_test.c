@@ -229,6 +229,71 @@ test_read_sink(void **state)
     site_end(site);
 }
 
+struct told {
+    struct syn_buf body;
+    char type[64];
+};
+
+static int
+keep_body(void *arg, const void *data, size_t len, struct syn_err *err)
+{
+    struct told *told = arg;
+
+    syn_buf_add(&told->body, data, len);
+    return syn_buf_ok(&told->body, err);
+}
+
+static void
+keep_type(void *arg, const char *name, const char *value)
+{
+    struct told *told = arg;
+
+    if (strcmp(name, "content-type") == 0)
+        (void)snprintf(told->type, sizeof(told->type), "%s", value);
+}
+
+/* What is passed on is no error, whatever its status is; what is not is the API's. */
+static void
+test_raw(void **state)
+{
+    static const char *const headers[] = {"X-Empty", "", "X-One", "1", NULL};
+    static const char *const broken[] = {"X-One", "1\r\nX-Two: 2", NULL};
+    struct site *site = site_start(false, NULL);
+    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = connect_to(site, NULL, 0);
+    struct told told = {0};
+    struct syn_raw_call call = {.method = "POST",
+                                .path = "/items/x",
+                                .headers = headers,
+                                .body = "{\"count\":3}",
+                                .body_len = 11,
+                                .on_header = keep_type,
+                                .sink = keep_body,
+                                .arg = &told};
+    struct syn_err err;
+    int status = 0;
+
+    (void)state;
+    assert_done(syn_client_raw(client, &call, &status, &err), &err);
+    assert_int_equal(status, 201);
+    assert_non_null(strstr(syn_buf_text(&told.body), "\"count\":3"));
+    assert_string_equal(told.type, "application/json");
+
+    call = (struct syn_raw_call){
+        .method = "GET", .path = "/fail/not-found", .sink = keep_body, .arg = &told};
+    syn_buf_clear(&told.body);
+    assert_code(syn_client_raw(client, &call, &status, &err), SYN_E_NOTFOUND, &err);
+    assert_int_equal(told.body.len, 0);
+    call.passed = "content-type";
+    assert_done(syn_client_raw(client, &call, &status, &err), &err);
+    assert_int_equal(status, 404);
+    assert_non_null(strstr(syn_buf_text(&told.body), "as asked"));
+
+    call.headers = broken;
+    assert_code(syn_client_raw(client, &call, &status, &err), SYN_E_INVALID, &err);
+    syn_buf_fini(&told.body);
+    site_end(site);
+}
+
 struct seen {
     int events;
     char text[256];
@@ -354,6 +419,7 @@ main(void)
         cmocka_unit_test(test_unreachable_and_retries),
         cmocka_unit_test(test_upload_and_download),
         cmocka_unit_test(test_read_sink),
+        cmocka_unit_test(test_raw),
         cmocka_unit_test(test_follow),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_tls_pin),

@@ -9,7 +9,8 @@ STREAMS = ("/v1/watch", "/v1/nodes/{id}/instances", "/v1/nodes/{id}/services")
 TOKENLESS = ("/healthz", "/v1/version", "/v1/openapi.json")
 IDS = {"id": "train-nosuchjob1",
        "cid": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
-       "token": "no-such-token", "name": "no-such-name", "volume": "no-such-volume", "session": "no-such-session"}
+       "token": "no-such-token", "name": "no-such-name", "volume": "no-such-volume", "session": "no-such-session",
+       "invocation": "no-such-call", "version": "1"}
 
 
 def routes(p):

@@ -10,10 +10,12 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import uuid
 
-from harness import (COUNTER, SYNOR, Platform, Skip, case, check, equal, job_folder, need_sandbox,
-                     reports_of, run, steps_in, wait_until, wait_until_empty)
+from harness import (COUNTER, SOURCE, SYNOR, Platform, Skip, case, check, equal, job_folder,
+                     need_networks, need_sandbox, reports_of, run, steps_in, wait_until,
+                     wait_until_empty)
 
 BOOT = "/proc/sys/kernel/random/boot_id"
 
@@ -168,6 +170,55 @@ def what_was_being_stopped_is_not_started_again(p):
     ended = p.wait_end(job)["status"]
     equal((ended["state"], ended["reason"], ended["attempt"]), ("stopped", "user", 1), ended)
     p.agreed_bill(job)
+
+
+def volume_of(p, service, but=None):
+    """The volume as the node has it mounted, and the replica, `but` that one, that is ready with it."""
+    def look():
+        said = p.json("compute", "service", "get", service)["status"]["endpoints"]
+        return next((e["instance"] for e in said if e["ready"] and e["instance"] != but), None)
+    replica = wait_until(f"{service} is ready", 90, look, 0.1)
+    volume = next((p.home / "agent/volumes").iterdir()).name
+    # In the mount namespace of the machine.
+    return pathlib.Path(f"/proc/{p.daemon()}/root{p.home}/agent/volumes/{volume}/data"), replica
+
+
+@case
+def what_was_synced_to_a_volume_is_there_after_it(p):
+    need_sandbox(p)
+    need_networks(p)
+    built = subprocess.run([sys.executable, SOURCE / "examples/hello-service/build-image",
+                            p.home / "layout"], capture_output=True, check=False)
+    if built.returncode != 0:
+        raise Skip(f"no static program can be built: {built.stderr[-200:]}")
+    p.json("storage", "put", p.home / "layout", "--name", "images/hello")
+    p.json("compute", "volume", "create", "kept", "--size", "16mb")
+    p.json("compute", "service", "deploy", "--name", "keeps", "--image", "synor://images/hello",
+           "--cpu", "0.1", "--memory", "64mb", "--scratch", "16mb", "--port",
+           8080, "--volume", "kept:/data", "--yes")
+    folder, first = volume_of(p, "keeps")
+    for round in (1, 2):
+        # Synced is the first half; the second one may be lost, but not make anything else so.
+        with open(folder / f"synced-{round}", "wb") as file:
+            file.write(b"x" * 1000000)
+            file.flush()
+            os.fsync(file.fileno())
+        with open(folder / f"loose-{round}", "wb") as file:
+            file.write(b"y" * 1000000)
+        p.pull_the_plug()
+        p.start()
+        folder, first = volume_of(p, "keeps", but=first)
+        check(os.path.ismount(folder), "it is not mounted")
+        for old in range(1, round + 1):
+            equal((folder / f"synced-{old}").read_bytes(), b"x" * 1000000)
+    # The same boot, and everything gone: the mount with it.
+    p.pull_the_plug(same_boot=True)
+    p.start()
+    folder, _ = volume_of(p, "keeps", but=first)
+    equal((folder / "synced-2").read_bytes(), b"x" * 1000000)
+    p.json("compute", "service", "stop", "keeps", "--yes", "--wait")
+    p.json("compute", "service", "delete", "keeps", "--yes")
+    p.cli("compute", "volume", "rm", "kept", "--yes")
 
 
 @case

@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 
-from harness import (SOURCE, Skip, case, check, conserved, equal, need_networks, need_sandbox, run,
-                     wait_until)
+from harness import (SOURCE, Skip, case, check, conserved, equal, image_layout, need_networks,
+                     need_sandbox, run, static_program, wait_until)
 
 EXAMPLE = SOURCE / "examples/hello-service"
 PORT = 8080
@@ -271,6 +271,7 @@ def a_replica_has_what_it_asks_for(p):
     p.cli("secret", "set", "file-key", stdin="k3pt in memory\n")
     for option, value, word in (
             ("--tmpfs", "cache", "--tmpfs"), ("--tmpfs", "/proc/x", "mount /proc/x"),
+            ("--scratch-dir", "spool", "--scratch-dir"), ("--scratch-dir", "/tmp", "mount /tmp"),
             ("--tmpfs", "/x:1gb", "of the replica's memory"), ("--user", "0", "--user"),
             ("--user", "root", "--user"), ("--secret-file", "/a", "--secret-file"),
             ("--workdir", "app", "--workdir"), ("--hostname", "a.b", "--hostname"),
@@ -286,12 +287,12 @@ def a_replica_has_what_it_asks_for(p):
     p.json("storage", "put", stored, "--name", "models/word")
     p.cli("compute", "service", "deploy", *ONE, "--secret-file", "/run/secrets/key=file-key",
           "--tmpfs", "/cache:1mb", "--tmpfs", "/run", "--mount", "synor://models/word:/models",
-          "--user", "1234:4321", "--workdir", "/cache",
+          "--scratch-dir", "/spool", "--user", "1234:4321", "--workdir", "/cache",
           "--hostname", "a-host", "--stop-signal", "SIGQUIT", "--yes", "--wait")
     said = service(p, "one")
     equal([(m["path"], m["kind"]) for m in said["spec"]["mounts"]],
           [("/cache", "tmpfs"), ("/models", "content"), ("/run", "tmpfs"),
-           ("/run/secrets/key", "secret")])
+           ("/run/secrets/key", "secret"), ("/spool", "scratch")])
     seen = p.cli("compute", "service", "get", "one").out
     for line in ("user        1234:4321", "mount       /cache  tmpfs 1 MiB",
                  "mount       /models  content synor://models/word",
@@ -310,8 +311,9 @@ def a_replica_has_what_it_asks_for(p):
     equal((inside / "etc/hostname").read_text().strip(), "a-host")
     equal(os.readlink(process / "cwd"), "/cache")
     mounts = [line.split() for line in (process / "mounts").read_text().splitlines()]
-    equal({m[1]: m[2] for m in mounts if m[1] in ("/cache", "/run", "/run/secrets/key")},
-          {"/cache": "tmpfs", "/run": "tmpfs", "/run/secrets/key": "ramfs"})
+    equal({m[1]: m[2] for m in mounts if m[1] in ("/cache", "/spool", "/run", "/run/secrets/key")},
+          {"/cache": "tmpfs", "/spool": "ext4", "/run": "tmpfs", "/run/secrets/key": "ramfs"})
+    equal((inside / "spool").stat().st_mode & 0o7777, 0o1777)
     held = subprocess.run(["grep", "-rls", "k3pt in memory", p.home], capture_output=True, text=True,
                           check=False).stdout.split()
     equal([path for path in held if "/secrets/" not in path], [], "the secret stands on a disk")
@@ -407,6 +409,24 @@ def what_is_on_a_volume_outlives_replicas(p):
 
 
 @case
+def a_volume_grows_with_the_next_replica(p):
+    need(p)
+    said = p.json("compute", "volume", "resize", "kept", "--size", "32mb")
+    equal((said["size_bytes"], said["cost"]["rate_hour"]), (32 << 20, "0.00003125"))
+    p.json("compute", "service", "restart", "keeps", "--wait")
+    equal(kept(p), b"first updated killed ")
+    file = on_volume(p)
+    try:
+        for _ in range(30):
+            os.write(file, bytes(1 << 20))
+        os.ftruncate(file, len("first updated killed "))
+    finally:
+        os.close(file)
+    said = p.cli("compute", "volume", "resize", "kept", "--size", "16mb", code=2)
+    check(said.err.startswith("synor: --size: 16 MiB is less than the 32 MiB"), said)
+
+
+@case
 def start_readiness_and_life_are_three_questions(p):
     need(p)
     has = "exec:/hello has /tmp/"
@@ -453,6 +473,51 @@ def start_readiness_and_life_are_three_questions(p):
 def periods(p):
     return sorted(p.json("bill", "list", "--of", "web")["items"],
                   key=lambda b: b["spec"]["period"]["number"])
+
+
+@case
+def a_grpc_server_is_asked_how_it_is(p):
+    need(p)
+    image_layout(p.home / "speaks", static_program(p, "health.c"))
+    p.json("storage", "put", p.home / "speaks", "--name", "images/speaks")
+    speaks = ["--name", "speaks", "--image", "synor://images/speaks", *ONE[4:], "--arg", "pkg.Up", "--yes"]
+    for word in ("grpc:", "grpc:0", "grpc/", "grpc:x/y", "grpcs"):
+        check("--health-check" in p.cli("compute", "service", "deploy", *speaks, "--health-check", word,
+                                        code=2).err, word)
+    said = p.json("compute", "service", "deploy", *speaks, "--health-check", "grpc/pkg.Up",
+                  "--liveness-check", f"grpc:{PORT}/pkg.Up", "--wait")
+    equal(said["spec"]["health"]["service"], "pkg.Up")
+    equal(said["status"]["state"], "running")
+    p.json("compute", "service", "update", "speaks", "--health-check", "grpc", "--yes")
+    wait_until("it says that it is not well", 60, lambda: "it answers NOT_SERVING" in p.cli(
+        "compute", "service", "explain", "speaks").out, 0.1)
+    p.json("compute", "service", "stop", "speaks", "--yes", "--wait")
+    p.json("compute", "service", "delete", "speaks", "--yes")
+
+
+@case
+def what_ends_is_restarted_as_it_was_asked_for(p):
+    need(p)
+    once = [*ONE[2:4], *ONE[6:], "--command", "/hello", "--arg", "has", "--yes"]
+    for name, file, policy, word in (("once", "/hello", "on-failure", "completed"),
+                                     ("never", "/tmp/nothing", "never", "ended")):
+        p.json("compute", "service", "deploy", "--name", name, *once, "--arg", file, "--restart", policy)
+        wait_until(f"{name} has ended", 60,
+                   lambda: service(p, name)["status"]["reason"] == word, 0.1)
+    check("restart" in p.cli("compute", "service", "explain", "never").out)
+    # Neither was started twice, and both are when they are to be.
+    for name in ("once", "never"):
+        types = [e["type"] for e in p.json("compute", "service", "events", name)["items"]]
+        equal((types.count("placed"), types.count("ended")), (1, 1), name, types)
+    p.json("compute", "service", "restart", "once")
+    wait_until("it has done it again", 60, lambda: (lambda s: (s["stable"], s["reason"]))(
+        service(p, "once")["status"]) == (2, "completed"), 0.1)
+    said = p.cli("compute", "service", "update", "once", "--autoscale", "1-2", "--restart", "never",
+                 "--yes", code=2)
+    check("--restart" in said.err, said)
+    for name in ("once", "never"):
+        p.json("compute", "service", "stop", name, "--yes", "--wait")
+        p.json("compute", "service", "delete", name, "--yes")
 
 
 @case
@@ -517,8 +582,11 @@ def volumes_outlive_the_platform_until_they_are_removed(p):
     line, = bill["status"]["lines"]
     since, until = (datetime.datetime.fromisoformat(bill["spec"]["period"][k].rstrip("Z"))
                     for k in ("since", "until"))
+    spans = {int(size): ms for size, ms in bill["spec"]["stored"]["until"].items()}
+    equal(sorted(spans), [16 << 20, 32 << 20])
+    equal(sum(spans.values()), round((until - since) / datetime.timedelta(milliseconds=1)))
     equal((line["item"], int(line["quantity"])),
-          ("volume", (16 << 20) * round((until - since) / datetime.timedelta(milliseconds=1))))
+          ("volume", sum(size * ms for size, ms in spans.items())))
     verdict = p.json("bill", "verify", bill["id"])
     check(verdict["agrees"], json.dumps(verdict, indent=1))
     wait_until("the node removes it", 60, lambda: not list((p.home / "agent/volumes").iterdir()))

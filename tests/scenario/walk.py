@@ -8,8 +8,8 @@ import re
 import subprocess
 import tempfile
 
-from harness import (COUNTER, SYNOR, case, check, equal, image_layout, job_folder, need_sandbox,
-                     run, wait_until)
+from harness import (COUNTER, SOURCE, SYNOR, case, check, equal, image_layout, job_folder,
+                     need_sandbox, run, wait_until)
 
 RESOURCE = {"kind": str, "id": str, "name": str, "account": str, "spec": dict, "status": dict,
             "generation": int, "revision": int, "created_at": str}
@@ -85,7 +85,7 @@ def simulation(document):
 
 def explanation(document):
     shape = {"id": str, "state": str, "why": list, "fix": list}
-    has(shape if document["id"].startswith("svc-") else {**shape, "leases": list}, document)
+    has(shape if document["id"].startswith(("svc-", "fn-")) else {**shape, "leases": list}, document)
     for row in document["why"]:
         equal(set(row), {"dimension", "node", "need", "have", "message"}, row)
         check(row["message"], row)
@@ -154,6 +154,8 @@ def manifest(name, more=""):
 # path -> [(arguments, exit status, shape), ...]; a text in braces is a fact.
 # No replica is wanted: every command works where instances have no network, too.
 SERVICE = ["--name", "web", "--image", "synor://walk/file", "--replicas", "0"]
+
+FUNCTION = ["--name", "walked", "--runtime", "wasm", "--code", "{module}"]
 
 ROWS = {
     "version": [([], 0, anything)],
@@ -235,12 +237,17 @@ ROWS = {
     "compute certificate get": [(["walked"], 1, error)],
     "compute certificate renew": [(["walked"], 1, error), (["Walked"], 2, error)],
     "compute certificate rm": [(["walked", "--yes"], 1, error)],
-    "compute volume create": [(["walked", "--size", "16mb"], 0, anything),
+    "compute volume create": [(["walked", "--size", "16mb", "--plan"], 0, anything),
+                              (["walked", "--size", "16mb"], 0, anything),
                               (["walked"], 1, error), (["Walked"], 2, error),
                               (["walked", "--size", "1mb"], 2, blames("size")),
                               (["none", "--node", "no-such"], 1, error)],
     "compute volume list": [([], 0, items)],
     "compute volume get": [(["walked"], 0, anything), (["none"], 1, error)],
+    "compute volume resize": [(["walked", "--size", "32mb"], 0, anything),
+                              (["walked", "--size", "16mb"], 2, blames("size")),
+                              (["walked", "--size", "64mb", "--plan"], 0, anything),
+                              (["none", "--size", "32mb"], 1, error), (["walked"], 2, error)],
     "compute volume rm": [(["walked", "--yes"], 0, anything), (["walked", "--yes"], 1, error)],
     "compute queue create": [(["walked", "--visibility", "1m"], 0, anything), (["walked"], 1, error),
                              (["Walked"], 2, error), (["x", "--visibility", "0s"], 2, error),
@@ -376,6 +383,53 @@ ROWS = {
     "compute service stop": [(["web", "--yes", "--wait"], 0, lambda d: resource(d, "service")),
                              (["web", "--yes"], 1, error)],
     "compute service delete": [(["web", "--yes"], 0, anything), (["web", "--yes"], 1, error)],
+    "compute function deploy": [
+        ([*FUNCTION, "--plan"], 0, anything),
+        (["--name", "walked", "--runtime", "cobol", "--code", "{module}"], 2, blames("runtime")),
+        (["--name", "walked", "--runtime", "python3", "--code", "{folder}"], 2, blames("handler")),
+        (["--name", "walked", "--runtime", "wasm", "--code", "synor://no/such", "--yes"], 1, blames("code")),
+        ([*FUNCTION, "--handler", "main.handler", "--plan"], 2, blames("handler")),
+        ([*FUNCTION, "--memory", "64", "--plan"], 2, blames("memory")),
+        ([*FUNCTION, "--timeout", "1h", "--plan"], 2, blames("timeout")),
+        ([*FUNCTION, "--min-instances", "1", "--plan"], 2, blames("min-instances")),
+        ([*FUNCTION, "--trigger", "http:/a//b", "--plan"], 2, blames("trigger")),
+        ([*FUNCTION, "--trigger", "http:x/b", "--plan"], 2, blames("trigger")),
+        ([*FUNCTION, "--env", "PORT=1", "--plan"], 2, blames("env")),
+        ([*FUNCTION, "--secret", "A=none-such", "--plan"], 1, error),
+        ([*FUNCTION, "--trigger", "http:/walked", "--no-wait", "--yes"], 0,
+         lambda d: resource(d, "function")),
+        ([*FUNCTION, "--trigger", "http:/walked", "--yes"], 0, lambda d: resource(d, "function"))],
+    "compute function list": [([], 0, lambda d: items(d, "function")), (["--odd"], 2, error)],
+    "compute function get": [(["walked", "--wait"], 0, lambda d: resource(d, "function")),
+                             (["walked", "--wait", "--watch"], 2, error), (["nobody"], 1, error)],
+    "compute function invoke": [(["walked", "--path", "/x"], 0, lambda d: equal(d.get("status"), 200, d)),
+                                (["walked", "--path", "/"], 1, lambda d: equal(d.get("status"), 404, d)),
+                                (["walked", "--version", "9"], 1, error), (["nobody"], 1, error),
+                                (["walked", "--header", "x"], 2, blames("header")),
+                                (["walked", "--data", "@/no/such"], 1, blames("data"))],
+    "compute function invocations": [(["walked"], 0, items), (["walked", "none"], 1, error),
+                                     (["nobody"], 1, error)],
+    "compute function logs": [(["walked"], 0, anything), (["nobody"], 1, error)],
+    "compute function metrics": [(["walked"], 0, anything), (["walked", "--minutes", "0"], 2, error),
+                                 (["nobody"], 1, error)],
+    "compute function versions": [(["walked"], 0, items), (["nobody"], 1, error)],
+    "compute function traffic": [(["walked"], 0, anything), (["walked", "1=100"], 0, anything),
+                                 (["walked", "1=50"], 2, error), (["walked", "9=100"], 1, error),
+                                 (["walked", "1"], 2, error), (["nobody"], 1, error)],
+    "compute function rollback": [(["walked", "--yes"], 1, error),
+                                  (["walked", "--version", "9", "--yes"], 1, error)],
+    "compute function triggers": [(["walked"], 0, items),
+                                  (["walked", "--add", "schedule:@daily", "--yes"], 0, items),
+                                  (["walked", "--remove", "2", "--yes"], 0, items),
+                                  (["walked", "--remove", "7", "--yes"], 2, blames("remove")),
+                                  (["walked", "--add", "http:/a//b", "--yes"], 2, blames("add"))],
+    "compute function suspend": [(["walked", "--yes", "--wait"], 0, lambda d: resource(d, "function")),
+                                 (["nobody", "--yes"], 1, error)],
+    "compute function resume": [(["walked", "--yes", "--wait"], 0, lambda d: resource(d, "function")),
+                                (["nobody", "--yes"], 1, error)],
+    "compute function events": [(["walked"], 0, items), (["nobody"], 1, error)],
+    "compute function explain": [(["walked"], 0, explanation), (["nobody"], 1, error)],
+    "compute function delete": [(["walked", "--yes"], 0, anything), (["walked", "--yes"], 1, error)],
     "compute image push": [(["{layout}", "images/walk"], 0, image), (["{file}", "images/x"], 2, error),
                            (["{layout}", "Images/X"], 2, error),
                            (["{layout}", "127.0.0.1:1/walk:1"], 1, error),
@@ -433,6 +487,7 @@ def every_command_has_its_rows(p):
     FACTS["file"] = FACTS["folder"] / "job.sh"
     FACTS["layout"] = p.home / "layout"
     image_layout(FACTS["layout"], "walk")
+    FACTS["module"] = SOURCE / "examples/functions/wasm/hello.wat"
     FACTS["out"] = p.home / "walk-out"
     FACTS["class"] = wait_until("the node tells of its cores", 60, lambda: next(
         (row["class"] for row in p.json("market", "classes")["items"]

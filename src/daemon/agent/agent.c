@@ -540,6 +540,7 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
     (void)pthread_mutex_init(&agent->lock, NULL);
     (void)pthread_mutex_init(&agent->fetch_lock, NULL);
     (void)pthread_mutex_init(&agent->volumes_lock, NULL);
+    (void)pthread_mutex_init(&agent->volumes_turn, NULL);
     (void)pthread_condattr_init(&attributes);
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&agent->wake, &attributes);
@@ -604,6 +605,7 @@ syn_agent_free(struct syn_agent *agent)
     (void)pthread_cond_destroy(&agent->wake);
     (void)pthread_mutex_destroy(&agent->fetch_lock);
     (void)pthread_mutex_destroy(&agent->volumes_lock);
+    (void)pthread_mutex_destroy(&agent->volumes_turn);
     (void)pthread_mutex_destroy(&agent->lock);
     json_decref(agent->labels);
     json_decref(agent->offer);

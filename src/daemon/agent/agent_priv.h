@@ -81,6 +81,19 @@ struct agt_gpu_hold {
     unsigned eighths;
 };
 
+#define AGT_LANGUAGES_MAX 16
+
+/** Programs that were asked for their version. Of the thread that tells of the machine. */
+struct agt_languages {
+    struct agt_language {
+        char real[AGT_PATH_MAX];
+        uint64_t ino;
+        int64_t size, mtime;
+        char version[33]; /* "": it did not say */
+    } rows[AGT_LANGUAGES_MAX];
+    size_t count;
+};
+
 struct syn_agent {
     struct agt_pace pace;
     const struct syn_world *world;
@@ -103,6 +116,7 @@ struct syn_agent {
     int64_t cache_bytes_max;      /* 0: the cache's default */
     struct agt_cache cache;       /* under `fetch_lock` */
     pthread_mutex_t volumes_lock; /* making, mounting and removing of volumes */
+    pthread_mutex_t volumes_turn; /* who has one brought up, which may take long; taken first */
     struct syn_net *net;          /* of instances; NULL: this node has none, */
     char net_missing[232];        /* and why */
     const char *names_mode;       /* forward, own or off; NULL: forward */
@@ -120,6 +134,7 @@ struct syn_agent {
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* a driver, or the one that was given, */
     struct syn_runtime_info infos[AGT_RUNTIMES]; /* and a class of sandboxes by it */
     bool works[AGT_RUNTIMES];
+    struct agt_languages languages;
     struct syn_gpu_list gpus;        /* those that can be given */
     enum agt_sharing sharing;        /* how several instances may have one */
     char mps_pipes[256];             /* of NVIDIA's MPS daemon */
@@ -241,6 +256,10 @@ SYN_MUST int agt_line_report(struct syn_agent *agent, json_t *report, struct syn
 /** What the machine's own Python has of the frameworks we know, below `root`: {"pytorch": "1.13"}.
  *  A version that is not told is "". */
 SYN_MUST int agt_frameworks(const char *root, json_t **ret, struct syn_err *err);
+/** Interpreters that instances on the node's own files can have, below `root`: [{name, version,
+ * path, state: ready or too-old}]. Those in `known` are not run again. Blocks: while one is run. */
+SYN_MUST int agt_languages(struct agt_languages *known, const char *root, json_t **ret,
+                           struct syn_err *err);
 /** Which boot of the machine this is; "" when it does not tell. */
 void agt_boot_id(char *out, size_t cap);
 /** The body of join and heartbeat: capacity, sandboxes, versions. */
@@ -350,6 +369,8 @@ void agt_volumes_leave(struct agt_instance *instance);
 void agt_volumes_rest(struct syn_agent *agent);
 /** Say which there are in a heartbeat. */
 SYN_MUST int agt_volumes_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
+/** What the disk has free, and no volume will take. */
+int64_t agt_disk_free(struct syn_agent *agent);
 /** What their files will take of the disk when they are full, and do not yet. */
 int64_t agt_volumes_promised(struct syn_agent *agent);
 /** Remove those that the server wants removed. The heartbeat's thread. */

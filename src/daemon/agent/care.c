@@ -36,6 +36,8 @@ struct care_check {
     char path[CARE_PATH_MAX]; /* "": by TCP */
     char host[CARE_HOST_MAX];
     char headers[SYN_SERVICE_CHECK_HEADER_BYTES_MAX + 1];
+    const char *grpc_service; /* NULL: not by gRPC; a text of `said_of` */
+    json_t *said_of;
     const char **argv; /* NULL: over the network; its texts are `command`'s */
     json_t *command;
     int64_t timeout_ms;
@@ -55,7 +57,8 @@ struct agt_care {
     bool told_ready;
     int64_t told_ms; /* or when it began */
     char told_message[CARE_MESSAGE_MAX];
-    bool lost; /* it is being ended for its health */
+    bool settled; /* it was ready once, and is held to its processor since */
+    bool lost;    /* it is being ended for its health */
     char message[CARE_MESSAGE_MAX];
 };
 
@@ -118,6 +121,10 @@ set_check(struct care_check *check, const json_t *spec, const char *name,
         check->port = syn_json_i64(spec, "port", 0);
     if (syn_str_eq(kind, "exec"))
         return set_command(check, json_object_get(said, "command"), err);
+    if (syn_str_eq(kind, "grpc")) {
+        check->said_of = json_incref(json_object_get(spec, name));
+        check->grpc_service = syn_json_str(check->said_of, "service", "");
+    }
     if (!syn_str_eq(kind, "http"))
         return SYN_OK;
     (void)syn_str_copy(check->path, sizeof(check->path), syn_json_str(said, "path", "/"));
@@ -208,6 +215,7 @@ agt_care_free(struct agt_care *care)
         agt_probe_end(&care->checks[i].probe);
         syn_free((void *)care->checks[i].argv);
         json_decref(care->checks[i].command);
+        json_decref(care->checks[i].said_of);
     }
     (void)agt_scrape_free(care->scrape);
     syn_free(care);
@@ -261,6 +269,17 @@ is_known(const struct agt_care *care, bool ready)
            (care->told && syn_str_eq(care->message, care->told_message));
 }
 
+/* What it did until now was to start. What cannot be said is said at the next turn. */
+static void
+settle(struct agt_care *care)
+{
+    const struct agt_instance *instance = care->instance;
+
+    care->settled =
+        instance->runtime.ops->settle == NULL ||
+        instance->runtime.ops->settle(instance->runtime.self, instance->handle, NULL) == SYN_OK;
+}
+
 /* The server gives it requests, or no longer. Trouble is logged, and tried again. */
 static void
 tell(struct agt_care *care)
@@ -272,6 +291,8 @@ tell(struct agt_care *care)
     if (care->lost)
         return;
     set_present_message(care);
+    if (ready && !care->settled)
+        settle(care);
     if (is_known(care, ready))
         return;
     rc = agt_report_health(care->instance, care->address, care->port, ready, care->message, &err);
@@ -312,6 +333,7 @@ target_of(const struct agt_care *care, const struct care_check *check)
         .path = check->path[0] != '\0' ? check->path : NULL,
         .host = check->host[0] != '\0' ? check->host : NULL,
         .headers = check->headers,
+        .grpc_service = check->grpc_service,
         .argv = check->argv,
         .runtime = &care->instance->runtime,
         .instance = care->instance->handle,

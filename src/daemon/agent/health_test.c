@@ -9,7 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <synor/base/str.h>
 #include <synor/base/test.h>
+
+#include <synor/infra/grpc_testing.h>
 
 static const struct agt_health_rules rules = {.checked = true,
                                               .interval_ms = 1000,
@@ -243,6 +246,69 @@ test_silence_and_refusal(void **state)
     assert_int_equal(agt_probe_begin(&probe, &nowhere, 0, 1000), AGT_PROBE_FAILED);
 }
 
+static void
+test_grpc_answers(void **state)
+{
+    static const struct {
+        const char *service;
+        enum agt_probe_state state;
+        const char *says;
+    } rows[] = {
+        {"", AGT_PROBE_PASSED, "SERVING"},
+        {"down", AGT_PROBE_FAILED, "NOT_SERVING"},
+        {"nobody", AGT_PROBE_FAILED, "no such thing"},
+    };
+    struct grpc_server *server = grpc_server_start(NULL);
+    const char *address = grpc_server_address(server);
+    struct agt_probe_target target = {.address = "127.0.0.1", .grpc_service = "stall"};
+    struct agt_probe probe = AGT_PROBE_INIT;
+    int64_t port = 0;
+
+    (void)state;
+    assert_int_equal(syn_parse_i64(strrchr(address, ':') + 1, 1, 65535, "port", &port, NULL), 0);
+    target.port = (uint16_t)port;
+    /* No answer, and none by its deadline; then one that is given up. */
+    assert_int_equal(agt_probe_begin(&probe, &target, 0, 1000), AGT_PROBE_RUNS);
+    for (int i = 0; i < 6000 && probe.call == NULL; i++) {
+        struct pollfd ready = {.fd = probe.fd, .events = probe.events};
+
+        (void)poll(&ready, 1, 10);
+        assert_int_equal(agt_probe_turn(&probe, 999), AGT_PROBE_RUNS);
+    }
+    assert_int_equal(agt_probe_turn(&probe, 1000), AGT_PROBE_FAILED);
+    assert_int_equal(agt_probe_begin(&probe, &target, 0, 1000), AGT_PROBE_RUNS);
+    agt_probe_end(&probe);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        target.grpc_service = rows[i].service;
+        assert_int_equal(agt_probe_begin(&probe, &target, 0, 1000), AGT_PROBE_RUNS);
+        assert_int_equal(settle(&probe, 0), rows[i].state);
+        assert_non_null(strstr(probe.message, rows[i].says));
+        assert_int_equal(probe.fd, -1);
+    }
+    grpc_server_stop(server);
+}
+
+/* Who speaks something else than gRPC is not well. */
+static void
+test_grpc_is_not_http(void **state)
+{
+    uint16_t port;
+    int listener = listen_on(&port), fd;
+    const struct agt_probe_target target = {
+        .address = "127.0.0.1", .port = port, .grpc_service = ""};
+    struct agt_probe probe = AGT_PROBE_INIT;
+    static const char answer[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+
+    (void)state;
+    assert_int_equal(agt_probe_begin(&probe, &target, 0, 1000), AGT_PROBE_RUNS);
+    fd = accept(listener, NULL, NULL);
+    assert_int_equal(write(fd, answer, sizeof(answer) - 1), sizeof(answer) - 1);
+    assert_int_equal(settle(&probe, 0), AGT_PROBE_FAILED);
+    assert_true(probe.message[0] != '\0');
+    (void)close(fd);
+    (void)close(listener);
+}
+
 int
 main(void)
 {
@@ -254,6 +320,8 @@ main(void)
         cmocka_unit_test(test_http_answers),
         cmocka_unit_test(test_requests_have_what_is_said),
         cmocka_unit_test(test_silence_and_refusal),
+        cmocka_unit_test(test_grpc_answers),
+        cmocka_unit_test(test_grpc_is_not_http),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,8 +38,8 @@ memory_bytes(void)
     return SYN_MAX(found - MEMORY_KEPT_BYTES, 0);
 }
 
-static int64_t
-scratch_bytes(struct syn_agent *agent)
+int64_t
+agt_disk_free(struct syn_agent *agent)
 {
     struct statvfs fs;
     int64_t free_bytes;
@@ -47,7 +47,13 @@ scratch_bytes(struct syn_agent *agent)
     if (statvfs(agent->data_dir, &fs) != 0)
         return 0;
     free_bytes = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize - agt_volumes_promised(agent);
-    return SYN_MAX(free_bytes, 0) / 100 * SCRATCH_SHARE;
+    return SYN_MAX(free_bytes, 0);
+}
+
+static int64_t
+scratch_bytes(struct syn_agent *agent)
+{
+    return agt_disk_free(agent) / 100 * SCRATCH_SHARE;
 }
 
 static int64_t
@@ -78,6 +84,7 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
     char boot_id[64];
     json_t *boxes = NULL;
     json_t *frameworks = NULL;
+    json_t *languages = NULL;
     json_t *gpus = NULL;
     json_t *devices = NULL;
     int rc = agt_sandboxes(agent, &boxes, err);
@@ -87,22 +94,25 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
     if (rc == SYN_OK)
         rc = agt_frameworks("", &frameworks, err);
     if (rc == SYN_OK)
+        rc = agt_languages(&agent->languages, "", &languages, err);
+    if (rc == SYN_OK)
         rc = agt_devices_report(agent, &devices, err);
     if (rc < 0) {
         json_decref(boxes);
         json_decref(gpus);
         json_decref(frameworks);
+        json_decref(languages);
         return rc;
     }
     agt_boot_id(boot_id, sizeof(boot_id));
     return syn_json_pack(
-        ret, err, "{s:{s:I, s:I, s:I, s:I, s:o}, s:o, s:o, s:{s:s, s:s}, s:s, s:s, s:s, s:o*}",
+        ret, err, "{s:{s:I, s:I, s:I, s:I, s:o}, s:o, s:o, s:o, s:{s:s, s:s}, s:s, s:s, s:s, s:o*}",
         "capacity", "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes",
         (json_int_t)memory_bytes(), "scratch_bytes", (json_int_t)scratch_bytes(agent),
         "bandwidth_bps",
         (json_int_t)(agent->bandwidth_bps > 0 ? agent->bandwidth_bps : agt_line_bps("")), "gpus",
-        gpus, "sandboxes", boxes, "frameworks", frameworks, "networks", "state",
-        agent->net != NULL ? "ready" : "missing", "message", agent->net_missing,
+        gpus, "sandboxes", boxes, "frameworks", frameworks, "languages", languages, "networks",
+        "state", agent->net != NULL ? "ready" : "missing", "message", agent->net_missing,
         "default_isolation", agt_sandbox_default(agent), "agent_version", SYN_VERSION, "boot_id",
         boot_id, "devices", devices);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <synor/base/log.h>
+#include <synor/base/mem.h>
 #include <synor/base/str.h>
 
 #include <synor/workload/service_control.h>
@@ -157,25 +158,39 @@ enter_mesh(struct syn_agent *agent, const char *id, const char *address, const j
         syn_log_err(SYN_LOG_WARN, "instance.no-mesh", &err);
 }
 
+static void
+adopt_one(struct syn_agent *agent, const char *id)
+{
+    const struct agt_instance *instance;
+    struct syn_net_place place;
+
+    /* Not under the agent's lock, which the network's sweep takes under its own. */
+    if (syn_net_find(agent->net, id, &place, NULL) != SYN_OK || place.address4[0] == '\0')
+        return;
+    (void)pthread_mutex_lock(&agent->lock);
+    instance = syn_map_find(agent->instances, id);
+    if (instance != NULL)
+        enter_mesh(agent, id, place.address4, instance->doc->json);
+    (void)pthread_mutex_unlock(&agent->lock);
+}
+
 void
 agt_mesh_adopt(struct syn_agent *agent)
 {
+    SYN_SCOPED(syn_free_scope) char(*ids)[SYN_ID_MAX] = NULL;
     struct syn_err err = {0};
-    size_t cursor = 0;
+    size_t cursor = 0, count = 0;
     const char *id;
-    void *value;
 
     if (agent->mesh == NULL)
         return;
     (void)pthread_mutex_lock(&agent->lock);
-    while (syn_map_next(agent->instances, &cursor, &id, &value)) {
-        const struct agt_instance *instance = value;
-        struct syn_net_place place;
-
-        if (syn_net_find(agent->net, id, &place, NULL) == SYN_OK && place.address4[0] != '\0')
-            enter_mesh(agent, id, place.address4, instance->doc->json);
-    }
+    ids = syn_calloc(syn_map_count(agent->instances) + 1, sizeof(*ids));
+    while (ids != NULL && syn_map_next(agent->instances, &cursor, &id, NULL))
+        (void)syn_str_copy(ids[count++], SYN_ID_MAX, id);
     (void)pthread_mutex_unlock(&agent->lock);
+    for (size_t i = 0; i < count; i++)
+        adopt_one(agent, ids[i]);
     if (agt_mesh_begin(agent->mesh, &err) < 0)
         syn_log_err(SYN_LOG_ERROR, "agent.no-mesh", &err);
 }

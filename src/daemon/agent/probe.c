@@ -11,13 +11,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <synor/infra/grpc_health.h>
+
 #define STATUS_LINE_LEN 12 /* "HTTP/1.1 200" */
 
 void
 agt_probe_end(struct agt_probe *probe)
 {
+    probe->call = syn_grpc_end(probe->call);
     if (probe->exec != NULL)
         probe->exec = syn_exec_free(probe->exec);
+    else if (probe->grpc != NULL)
+        probe->grpc = syn_grpc_free(probe->grpc);
     else if (probe->fd >= 0)
         (void)close(probe->fd);
     if (probe->words_fd >= 0)
@@ -136,6 +141,53 @@ exchange(struct agt_probe *probe)
     }
 }
 
+/* --- gRPC ------------------------------------------------------------------------------------- */
+
+static enum agt_probe_state
+ask_grpc(struct agt_probe *probe)
+{
+    enum syn_grpc_health health = SYN_GRPC_HEALTH_UNKNOWN;
+    struct syn_err err = {0};
+    SYN_BUF(reply);
+    int rc = syn_grpc_next(probe->call, 0, &reply, &err);
+
+    if (rc == SYN_E_TIMEOUT)
+        return AGT_PROBE_RUNS;
+    if (rc == SYN_GRPC_END)
+        return over(probe, AGT_PROBE_FAILED, "it answers nothing about its health");
+    if (rc == SYN_OK)
+        rc = syn_grpc_health_read(reply.data, reply.len, &health, &err);
+    if (rc < 0)
+        return over(probe, AGT_PROBE_FAILED, "%.190s", err.msg);
+    return over(probe, health == SYN_GRPC_HEALTH_SERVING ? AGT_PROBE_PASSED : AGT_PROBE_FAILED,
+                "it answers %s", syn_grpc_health_name(health));
+}
+
+/* The connection is made: ask over it. */
+static enum agt_probe_state
+begin_grpc(struct agt_probe *probe)
+{
+    const struct syn_grpc_options options = {.address = "tcp:127.0.0.1:1"}; /* it has one already */
+    struct syn_grpc *grpc = NULL;
+    struct syn_err err = {0};
+    SYN_BUF(request);
+    int fd = probe->fd, rc = syn_grpc_new(&options, &grpc, &err);
+
+    if (rc == SYN_OK) {
+        probe->grpc = grpc; /* and with it the socket, from here on */
+        rc = syn_grpc_adopt_take(grpc, fd, &err);
+    }
+    syn_buf_add(&request, probe->request, probe->request_len);
+    if (rc == SYN_OK)
+        rc = syn_buf_ok(&request, &err);
+    if (rc == SYN_OK)
+        rc = syn_grpc_begin(grpc, SYN_GRPC_HEALTH_METHOD, &request, -1, &probe->call, &err);
+    if (rc < 0)
+        return over(probe, AGT_PROBE_FAILED, "%.190s", err.msg);
+    probe->events = POLLIN;
+    return AGT_PROBE_RUNS;
+}
+
 static enum agt_probe_state
 go_on(struct agt_probe *probe)
 {
@@ -143,6 +195,8 @@ go_on(struct agt_probe *probe)
     socklen_t len = sizeof(int);
     int error = 0;
 
+    if (probe->call != NULL)
+        return ask_grpc(probe);
     if (poll(&ready, 1, 0) <= 0)
         return AGT_PROBE_RUNS;
     if (probe->sent == 0) { /* the connection is made, or not */
@@ -150,6 +204,8 @@ go_on(struct agt_probe *probe)
             error = errno;
         if (error != 0)
             return over(probe, AGT_PROBE_FAILED, "connecting: %s", strerror(error));
+        if (probe->by_grpc)
+            return begin_grpc(probe);
         if (probe->request_len == 0)
             return over(probe, AGT_PROBE_PASSED, "it takes connections");
     }
@@ -267,6 +323,19 @@ write_request(struct agt_probe *probe, const struct agt_probe_target *target)
                     target->headers != NULL ? target->headers : "");
 }
 
+/* The message that asks, into `request`. */
+static int
+write_question(struct agt_probe *probe, const char *service)
+{
+    SYN_BUF(question);
+
+    syn_grpc_health_ask(service, &question);
+    if (question.failed || question.len > sizeof(probe->request))
+        return -1;
+    memcpy(probe->request, syn_buf_text(&question), question.len);
+    return (int)question.len;
+}
+
 enum agt_probe_state
 agt_probe_begin(struct agt_probe *probe, const struct agt_probe_target *target, int64_t now_ms,
                 int64_t timeout_ms)
@@ -284,9 +353,14 @@ agt_probe_begin(struct agt_probe *probe, const struct agt_probe_target *target, 
         return begin_program(probe, target);
     if (len == 0)
         return over(probe, AGT_PROBE_FAILED, "it has no address yet");
-    if (target->path != NULL)
+    probe->by_grpc = target->grpc_service != NULL;
+    if (probe->by_grpc)
+        n = write_question(probe, target->grpc_service);
+    else if (target->path != NULL)
         n = write_request(probe, target);
-    assert(n >= 0 && (size_t)n < sizeof(probe->request)); /* all parts are shorter */
+    if (n < 0)
+        return over(probe, AGT_PROBE_FAILED, "there is no memory for its question");
+    assert((size_t)n < sizeof(probe->request)); /* all parts are shorter */
     probe->request_len = (size_t)n;
     probe->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (probe->fd < 0)

@@ -1,9 +1,10 @@
-/* One check of a replica, by TCP, HTTP or a program within it, without waiting: begun, looked after
- * from a loop, over by its deadline. Or one question, whose whole answer is wanted. */
+/* One check of a replica, by TCP, HTTP, gRPC or a program within it, without waiting: begun, looked
+ * after from a loop, over by its deadline. Or one question, whose whole answer is wanted. */
 #ifndef SYN_AGENT_PROBE_PRIV_H
 #define SYN_AGENT_PROBE_PRIV_H
 
 #include <synor/base/buf.h>
+#include <synor/infra/grpc.h>
 #include <synor/runtime/exec.h>
 
 #define AGT_PROBE_REQUEST_MAX 3072
@@ -20,6 +21,8 @@ struct agt_probe_target {
     const char *path;    /* NULL: that it can be connected to is enough */
     const char *host;    /* of the request; NULL: the address */
     const char *headers; /* more lines of the request, each with its line end; NULL: none */
+    /** Ask by gRPC how this service of it is, "" for all of it; NULL: not by gRPC. */
+    const char *grpc_service;
     /** Where the whole answer goes, as it came; it is asked for by HTTP/1.0, so that it comes in
      * one piece. NULL: its status is enough. */
     struct syn_buf *whole;
@@ -42,6 +45,9 @@ struct agt_probe {
     char answer[AGT_PROBE_ANSWER_MAX];
     size_t answer_len;
     struct syn_buf *whole;
+    bool by_grpc;          /* `request` is the message: */
+    struct syn_grpc *grpc; /* has `fd` from when it is connected */
+    struct syn_grpc_call *call;
     char message[AGT_PROBE_MESSAGE_MAX]; /* what came of it, for people */
 };
 

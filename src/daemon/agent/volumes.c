@@ -15,6 +15,9 @@
 
 #include "agent_priv.h"
 
+#define GROW_WAIT_MS   20
+#define GROW_WAITS_MAX 500
+
 static void
 volume_dir(const struct syn_agent *agent, const char *id, char out[AGT_PATH_MAX])
 {
@@ -93,11 +96,83 @@ claim(struct agt_instance *instance, const json_t *mount, const char *id, struct
     return rc;
 }
 
+/* --- growing ---------------------------------------------------------------------------------- */
+
+/* How many others have it; *ret_running: programs of some of them run. */
+static unsigned
+others_with(const struct agt_instance *self, const char *id, bool *ret_running)
+{
+    struct syn_agent *agent = self->agent;
+    size_t cursor = 0;
+    unsigned count = 0;
+    void *value;
+
+    *ret_running = false;
+    (void)pthread_mutex_lock(&agent->lock);
+    while (syn_map_next(agent->instances, &cursor, NULL, &value)) {
+        const struct agt_instance *other = value;
+
+        if (other == self || !other->volumes_had || mount_of(other, id) == NULL)
+            continue;
+        count++;
+        *ret_running = *ret_running || other->volumes_written;
+    }
+    (void)pthread_mutex_unlock(&agent->lock);
+    return count;
+}
+
+/* Those that have ended are waited for, those that run are not. */
+static bool
+await_alone(const struct agt_instance *instance, const char *id)
+{
+    bool running = false;
+
+    for (int i = 0; i < GROW_WAITS_MAX; i++) {
+        if (others_with(instance, id, &running) == 0)
+            return true;
+        if (running || !agt_sleep(instance->agent, NULL, GROW_WAIT_MS))
+            return false;
+    }
+    return false;
+}
+
+/* Make it as large as the mount says, where that is more than it holds. That can only be while
+ * nobody else has it, and where the disk has room; else this instance has it as it is, and the next
+ * one tries again. */
+static void
+grow(struct agt_instance *instance, const char *id, const char *dir, int64_t bytes)
+{
+    struct syn_volume_usage usage;
+    struct syn_err err = {0};
+    int rc;
+
+    if (syn_volume_usage(dir, &usage, NULL) < 0)
+        return;
+    if (usage.size_bytes < syn_volume_disk_bytes(bytes) &&
+        syn_volume_disk_bytes(bytes) - usage.size_bytes > agt_disk_free(instance->agent)) {
+        syn_log(SYN_LOG_WARN, "volume.not-grown", "volume=%s because=\"the disk is full\"", id);
+        bytes = SYN_VOLUME_BYTES_MIN;
+    }
+    rc = syn_volume_grow(dir, bytes, &err);
+    if (rc == SYN_VOLUME_MOUNTED && await_alone(instance, id)) {
+        rc = syn_volume_close(dir, &err);
+        if (rc == SYN_OK)
+            rc = syn_volume_grow(dir, bytes, &err);
+    }
+    if (rc == SYN_VOLUME_MOUNTED)
+        syn_log(SYN_LOG_INFO, "volume.not-grown", "volume=%s because=\"others use it\"", id);
+    if (rc < 0)
+        syn_log_err(SYN_LOG_WARN, "volume.not-grown", &err);
+}
+
+/* --- having ----------------------------------------------------------------------------------- */
+
 int
 agt_volume_take(struct agt_instance *instance, const json_t *mount, char *out, struct syn_err *err)
 {
     struct syn_agent *agent = instance->agent;
     const char *id = syn_json_str(mount, "volume", "");
+    int64_t bytes = syn_json_i64(mount, "size_bytes", 0);
     char dir[AGT_PATH_MAX];
     int rc;
 
@@ -107,9 +182,12 @@ agt_volume_take(struct agt_instance *instance, const json_t *mount, char *out, s
     if (rc < 0)
         return rc;
     volume_dir(agent, id, dir);
+    (void)pthread_mutex_lock(&agent->volumes_turn);
+    grow(instance, id, dir, bytes);
     (void)pthread_mutex_lock(&agent->volumes_lock);
-    rc = syn_volume_open(dir, syn_json_i64(mount, "size_bytes", 0), out, AGT_PATH_MAX, err);
+    rc = syn_volume_open(dir, bytes, out, AGT_PATH_MAX, err);
     (void)pthread_mutex_unlock(&agent->volumes_lock);
+    (void)pthread_mutex_unlock(&agent->volumes_turn);
     return rc < 0 ? syn_err_wrap(err, rc, "volume %s", syn_json_str(mount, "source", id)) : SYN_OK;
 }
 
@@ -192,8 +270,9 @@ report_one(struct syn_agent *agent, const char *id, const char *dir, void *arg)
     if (syn_volume_usage(dir, &usage, NULL) == SYN_OK)
         (void)json_array_append_new(
             arg,
-            json_pack("{s:s, s:I}", "id", id, "used_bytes",
-                      (json_int_t)(usage.used_bytes >= 0 ? usage.used_bytes : usage.disk_bytes)));
+            json_pack("{s:s, s:I, s:I}", "id", id, "used_bytes",
+                      (json_int_t)(usage.used_bytes >= 0 ? usage.used_bytes : usage.disk_bytes),
+                      "file_bytes", (json_int_t)usage.size_bytes));
 }
 
 int

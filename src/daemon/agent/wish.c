@@ -274,10 +274,15 @@ wish_mount(struct agt_instance *instance, struct agt_wish *wish, const json_t *m
     const char *kind = syn_json_str(mount, "kind", "");
 
     if (wish->spec.tmpfs_count == SYN_INSTANCE_MOUNTS_MAX ||
+        wish->spec.empties_count == SYN_INSTANCE_MOUNTS_MAX ||
         wish->shown_count == SYN_INSTANCE_MOUNTS_MAX)
         return SYN_FAIL(err, SYN_E_INTERNAL, "mounts: more than are understood");
     if (syn_str_eq(kind, "content") || syn_str_eq(kind, "volume"))
         return wish_folder(instance, wish, mount, syn_str_eq(kind, "volume"), err);
+    if (syn_str_eq(kind, "scratch")) {
+        wish->empties[wish->spec.empties_count++] = syn_json_str(mount, "path", "");
+        wish->spec.empties = wish->empties;
+    }
     if (!syn_str_eq(kind, "tmpfs"))
         return SYN_OK;
     wish->tmpfs[wish->spec.tmpfs_count++] =
@@ -462,6 +467,7 @@ agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish 
     wish->spec.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0);
     wish->spec.memory_bytes = syn_json_i64(resources, "memory_bytes", 0);
     wish->spec.pids_max = syn_json_i64(resources, "pids", 0);
+    wish->spec.eager_ms = syn_json_i64(spec, "eager_ms", 0);
     wish->spec.wall_ms = syn_json_i64(spec, "time_limit_ms", 0);
     wish->spec.grace_ms = syn_json_i64(spec, "stop_grace_ms", 0);
     wish_network(instance, wish, doc);

@@ -15,6 +15,7 @@ struct agt_wish {
     size_t env_count;
     json_t *secrets; /* {"env": {NAME: value}, "files": {PATH: value}}; NULL: none */
     struct syn_tmpfs tmpfs[SYN_INSTANCE_MOUNTS_MAX];
+    const char *empties[SYN_INSTANCE_MOUNTS_MAX];
     struct syn_secret_file files[SYN_INSTANCE_MOUNTS_MAX];
     struct syn_bind binds[AGT_WISH_BINDS_MAX];
     struct syn_host_entry hosts[AGT_WISH_HOSTS_MAX];

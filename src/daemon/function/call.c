@@ -10,6 +10,7 @@
 #include "function_priv.h"
 
 #include <synor/base/clock.h>
+#include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
@@ -98,6 +99,25 @@ wait_unlink(struct fgw_call *call)
     version->waiting_count--;
     call->place = FGW_ARRIVES;
     fgw_report_dirty(version);
+}
+
+const char *
+fgw_call_way(const struct fgw_call *call)
+{
+    if (call->version->wasm)
+        return "wasm";
+    return call->cold ? "cold" : "warm";
+}
+
+void
+fgw_call_pass(struct fgw_call *call, int status, int64_t len)
+{
+    struct syn_err err;
+
+    syn_http_pass(call->req, status, len);
+    if (call->internal &&
+        syn_http_reply_header(call->req, "x-synor-way", fgw_call_way(call), &err) < 0)
+        syn_log_err(SYN_LOG_DEBUG, "gateway.way-not-told", &err);
 }
 
 /* By deadline: almost always the last. The version stays in the gateway's list, with a reference,

@@ -142,6 +142,7 @@ struct fgw_version {
     struct fgw_version *active_next, *active_prev; /* versions with such calls */
     struct fgw_version *dirty_next;                /* something of it is to be reported */
     bool is_active, dirty;
+    bool load_due; /* its load, though it is as it was */
     unsigned told_running, told_waiting, samples;
     int64_t sample_second;
     struct fgw_usage *usage;
@@ -231,6 +232,10 @@ const char *fgw_call_target(const struct fgw_call *call, size_t *ret_path);
 void fgw_call_placed(struct fgw_call *call, enum fgw_place place, struct fgw_instance *instance);
 /** It was not taken after all: wait again, before all others, and perhaps be placed at once. */
 void fgw_call_back(struct fgw_call *call);
+/** How what answers it came: "wasm", "warm", "cold". */
+const char *fgw_call_way(const struct fgw_call *call);
+/** Begin the answer: syn_http_pass(), and for the server what only it is told. */
+void fgw_call_pass(struct fgw_call *call, int status, int64_t len);
 /** Note how it ended, and let others have its place. Then it is to be answered. */
 void fgw_call_end(struct fgw_call *call, enum fgw_status status, int http_status,
                   const char *message);

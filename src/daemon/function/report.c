@@ -5,7 +5,6 @@
 #include "function_priv.h"
 
 #include <inttypes.h>
-#include <limits.h>
 
 #include <synor/base/clock.h>
 #include <synor/base/log.h>
@@ -33,7 +32,7 @@ struct fgw_reports {
     int64_t seq;
     struct syn_watch *timer;
     int64_t sent_ms;           /* when the last was begun */
-    int64_t loads_ms;          /* when all loads were told */
+    int64_t loads_ms;          /* when all loads were told last */
     struct fgw_version *dirty; /* with references */
     json_t *calls, *logs;      /* arrays */
     size_t log_bytes;
@@ -72,6 +71,43 @@ want(struct fgw_reports *reports)
     if (syn_loop_timer(reports->gateway->loop, SYN_MAX(delay, 0), 0, look, reports, &reports->timer,
                        NULL) < 0)
         reports->timer = NULL; /* the next event tries again */
+}
+
+/* Once. */
+static void
+add_dirty(struct fgw_reports *reports, struct fgw_version *version)
+{
+    if (version->dirty)
+        return;
+    version->dirty = true;
+    version->dirty_next = reports->dirty;
+    reports->dirty = fgw_version_ref(version);
+}
+
+/* What the server was told of a load it forgets after a while: that of a pool which has instances
+ * is told again and again, or it would not know that nobody needs them. */
+static void
+remind_of_loads(struct fgw_reports *reports)
+{
+    int64_t now_ms = syn_loop_now_ms(reports->gateway->loop);
+    size_t cursor = 0;
+    void *value;
+
+    if (now_ms - reports->loads_ms < FGW_REPORT_IDLE_MS - FGW_REPORT_MS)
+        return;
+    reports->loads_ms = now_ms;
+    while (syn_map_next(reports->gateway->functions, &cursor, NULL, &value)) {
+        const struct fgw_function *function = value;
+
+        for (size_t i = 0; i < function->version_count; i++) {
+            struct fgw_version *version = function->versions[i];
+
+            if (version->instances == NULL && version->active == NULL)
+                continue;
+            version->load_due = true;
+            add_dirty(reports, version);
+        }
+    }
 }
 
 void
@@ -197,11 +233,8 @@ record(struct fgw_call *call, enum fgw_status status, int http_status, const cha
         "id", fgw_call_id(call), "function", version->function, "version",
         (json_int_t)version->number, "trigger", fgw_trigger_name(call->trigger), "started_at",
         (json_int_t)(now_ms - (call->ended_ns - call->arrived_ns) / 1000000), "status",
-        status_names[status], "http_status", http_status, "way",
-        version->wasm ? "wasm"
-        : call->cold  ? "cold"
-                      : "warm",
-        "instance", call->instance != NULL ? call->instance->id : "", "node",
+        status_names[status], "http_status", http_status, "way", fgw_call_way(call), "instance",
+        call->instance != NULL ? call->instance->id : "", "node",
         call->instance != NULL ? call->instance->node : "", "stages_us", "wait",
         (json_int_t)((placed_ns - call->arrived_ns) / 1000), "create",
         (json_int_t)(call->create_us + call->init_us), "first_byte",
@@ -311,7 +344,7 @@ add_version(json_t *doc, struct fgw_version *version, size_t *count, struct syn_
         if (rc == SYN_OK)
             rc = syn_json_append_take(json_object_get(doc, "versions"), row, err);
     }
-    if (rc == SYN_OK && (version->running != version->told_running ||
+    if (rc == SYN_OK && (version->load_due || version->running != version->told_running ||
                          version->waiting_count != version->told_waiting)) {
         rc = syn_json_pack(&row, err, "{s:s, s:I, s:i, s:i}", "function", version->function,
                            "version", (json_int_t)version->number, "running", (int)version->running,
@@ -328,6 +361,7 @@ clear_version(struct fgw_version *version)
 {
     version->told_running = version->running;
     version->told_waiting = version->waiting_count;
+    version->load_due = false;
     version->news = false;
     while (version->usage != NULL) {
         struct fgw_usage *usage = version->usage;
@@ -393,19 +427,6 @@ send_take(struct fgw_reports *reports, json_t *doc)
     (void)pthread_mutex_unlock(&reports->lock);
 }
 
-/* A server that has started anew knows no load: what there is is told again now and then. */
-static void
-renew_loads(struct fgw_reports *reports)
-{
-    if (reports->sent_ms - reports->loads_ms < FGW_REPORT_IDLE_MS)
-        return;
-    reports->loads_ms = reports->sent_ms;
-    for (struct fgw_version *at = reports->gateway->active; at != NULL; at = at->active_next) {
-        at->told_running = UINT_MAX;
-        fgw_report_dirty(at);
-    }
-}
-
 static void
 tell(struct fgw_reports *reports)
 {
@@ -415,7 +436,7 @@ tell(struct fgw_reports *reports)
 
     reports->sent_ms = syn_loop_now_ms(reports->gateway->loop);
     reports->under_way = true;
-    renew_loads(reports);
+    remind_of_loads(reports);
     if (make(reports, &doc, &rest, &err) < 0 || !renew_lists(reports)) {
         json_decref(doc);
         syn_log_kv(SYN_LOG_ERROR, "gateway.report", "error", "out of memory", NULL);

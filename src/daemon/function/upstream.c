@@ -596,7 +596,7 @@ finish_at_once(struct fgw_link *link, const char *body, size_t len)
     struct syn_err err;
     int rc = SYN_OK;
 
-    syn_http_pass(req, answer->status,
+    fgw_call_pass(call, answer->status,
                   link->framing == NOTHING && answer->chunked ? -1
                   : link->framing == NOTHING                  ? SYN_MAX(answer->content_length, 0)
                                                               : (int64_t)len);
@@ -657,7 +657,7 @@ begin_answer(struct fgw_link *link, size_t head)
         finish_at_once(link, link->in + head, len);
         return false;
     }
-    syn_http_pass(call->req, answer->status, link->framing == LENGTH ? answer->content_length : -1);
+    fgw_call_pass(call, answer->status, link->framing == LENGTH ? answer->content_length : -1);
     rc = syn_http_push_open(call->req, drained, call, &err);
     if (rc < 0) {
         struct syn_http_req *req = call->req;

@@ -9,6 +9,7 @@
 #include <synor/workload/training_control.h>
 
 #include "function_priv.h"
+#include "units_priv.h"
 
 #define RELEASED_AT_ONCE 64 /* instances that leave their nodes' lists with the settlement */
 

@@ -4,6 +4,7 @@
 #include <synor/orchestration/cluster.h>
 
 #include "server_priv.h"
+#include "units_priv.h"
 
 static int
 add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)

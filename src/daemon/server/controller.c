@@ -23,6 +23,7 @@
 
 #include "controller_priv.h"
 #include "loads_priv.h"
+#include "units_priv.h"
 
 #define SILENT_AFTER_MS 15000
 #define RETRY_MS        200 /* after an error; doubled with each that follows */

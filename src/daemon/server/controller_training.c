@@ -7,6 +7,7 @@
 #include <synor/workload/training_control.h>
 
 #include "controller_priv.h"
+#include "units_priv.h"
 
 #define CHECKPOINTS_KEPT 5
 

@@ -7,17 +7,26 @@
  * A report has a number of its gateway's start, and is counted once: the gateway sends it again
  * until it is answered. What it says becomes documents in one transaction; what is only of the
  * moment (what runs and waits) goes to those who scale. */
+#include <netinet/in.h>
 #include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/daemon/function_gateway.h>
 #include <synor/orchestration/document.h>
 
 #include "function_priv.h"
 #include "loads_priv.h"
 
 #define STATE_KEY     "function-gateway"
+#define LISTEN_KEY    "function-listen"
+#define PORT_FIRST    9080
+#define PORT_LAST     9179
+#define STOP_MS       3000
 #define REPORT_BYTES  ((size_t)16 << 20)
 #define LISTEN_MAX    128
 #define BUCKETS       21
@@ -25,8 +34,9 @@
 #define LOG_LINES_MAX 100000
 
 struct srv_functions {
+    struct syn_function_keeper *keeper; /* the loop's; NULL: nobody serves functions */
     pthread_mutex_t lock;
-    char listen[LISTEN_MAX];
+    char listen[LISTEN_MAX]; /* under `lock` */
 };
 
 int
@@ -46,9 +56,94 @@ srv_functions_free(struct srv_functions *functions)
 {
     if (functions == NULL)
         return NULL;
+    functions->keeper = syn_function_keeper_free(functions->keeper);
     (void)pthread_mutex_destroy(&functions->lock);
     syn_free(functions);
     return NULL;
+}
+
+static bool
+port_free(int port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    bool is_free = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+                   bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+
+    if (fd >= 0)
+        (void)close(fd);
+    return is_free;
+}
+
+/* The port that was taken at the first start stays: people have its addresses. */
+static int
+own_address(struct syn_server *server, char *out, struct syn_err *err)
+{
+    int port = PORT_FIRST;
+    SYN_JSON(kept);
+    SRV_TXN(txn);
+    int rc = srv_load(server, LISTEN_KEY, &kept, NULL, err);
+
+    if (rc == SYN_OK)
+        return syn_str_copy(out, LISTEN_MAX, json_string_value(kept))
+                   ? SYN_OK
+                   : SYN_FAIL(err, SYN_E_CORRUPT, LISTEN_KEY ": no address");
+    while (rc == SRV_ABSENT && port < PORT_LAST && !port_free(port))
+        port++;
+    (void)snprintf(out, LISTEN_MAX, "127.0.0.1:%d", port);
+    rc = rc < 0 ? rc : srv_txn_put_text(&txn, LISTEN_KEY, out, err);
+    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+}
+
+int
+srv_functions_start(struct syn_server *server, const struct syn_server_options *options,
+                    struct syn_err *err)
+{
+    char dir[SRV_PATH_MAX + 16], listen[LISTEN_MAX] = "";
+    const char *given = options->function_listen;
+    struct syn_function_keeper_options keeper = {.loop = server->loop,
+                                                 .program = options->function_program,
+                                                 .data_dir = dir,
+                                                 .server = server->socket,
+                                                 .listen = listen,
+                                                 .log_level = options->log_level,
+                                                 .log_json = options->log_json};
+    int rc = SYN_OK;
+
+    if (options->function_program == NULL)
+        return SYN_OK;
+    (void)snprintf(dir, sizeof(dir), "%s/function", server->data_dir);
+    if (given == NULL)
+        rc = own_address(server, listen, err);
+    else if (syn_str_eq(given, "none"))
+        keeper.listen = NULL;
+    else if (strrchr(given, ':') == NULL || !syn_str_copy(listen, sizeof(listen), given))
+        rc = SYN_FAIL(err, SYN_E_INVALID,
+                      "--function-listen: \"%.60s\": expected ADDRESS:PORT or none", given);
+    return rc < 0 ? rc : syn_function_keeper_new(&keeper, &server->functions->keeper, err);
+}
+
+static void
+stopped(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+void
+srv_functions_stop(struct syn_server *server)
+{
+    int64_t until = syn_mono_ms(server->world) + STOP_MS;
+    bool done = false;
+
+    if (server->functions == NULL || server->functions->keeper == NULL)
+        return;
+    syn_function_keeper_stop(server->functions->keeper, stopped, &done);
+    while (!done && syn_mono_ms(server->world) < until &&
+           syn_loop_turn(server->loop, 100, NULL) == SYN_OK)
+        continue;
+    server->functions->keeper = syn_function_keeper_free(server->functions->keeper);
 }
 
 void
@@ -395,6 +490,22 @@ take_versions(struct syn_server *server, struct srv_txn *txn, struct report *rep
     return rc;
 }
 
+/* One that an event asked for has a record already, of how it goes with the event. */
+static int
+take_invocation(struct syn_server *server, struct srv_txn *txn, const char *key, const json_t *row,
+                struct syn_err *err)
+{
+    int64_t revision = 0;
+    SYN_JSON(known);
+    int rc = srv_load(server, key, &known, &revision, err);
+
+    if (rc == SRV_ABSENT)
+        return srv_txn_put(txn, key, row, err);
+    if (rc == SYN_OK && json_object_update_missing(known, (json_t *)(uintptr_t)row) != 0)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for an invocation");
+    return rc < 0 ? rc : srv_txn_replace(txn, key, revision, known, err);
+}
+
 static int
 take_invocations(struct syn_server *server, struct srv_txn *txn, const struct report *report,
                  struct syn_err *err)
@@ -415,7 +526,7 @@ take_invocations(struct syn_server *server, struct srv_txn *txn, const struct re
         if (rc < 0 || !found)
             continue;
         (void)srv_key(key, "invocation", syn_json_str(row, "function", ""), id);
-        rc = srv_txn_put(txn, key, row, err);
+        rc = take_invocation(server, txn, key, row, err);
     }
     return rc;
 }

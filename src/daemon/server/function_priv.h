@@ -35,6 +35,12 @@ SYN_MUST int srv_function_instances(struct syn_server *server, const char *id, j
 SYN_MUST int srv_function_with_secret(struct syn_server *server, const char *account,
                                       const char *secret, char *out, struct syn_err *err);
 
+/** Add where its HTTP triggers are reached: status.urls. */
+SYN_MUST int srv_function_complete(struct syn_server *server, json_t *function,
+                                   struct syn_err *err);
+/** GET /v1/functions/{id}/explain (function_explain.c). */
+int srv_function_explain(struct syn_http_req *req, void *ctx, struct syn_err *err);
+
 /* --- routes of HTTP triggers (function_routes.c) ---------------------------------------------- */
 
 /** See within `txn` that the function has the routes that its spec asks for, and no others; NULL:
@@ -77,6 +83,11 @@ int64_t srv_call_price(const struct syn_server *server, const json_t *spec);
 /* --- the gateway (function_gateway.c) --------------------------------------------------------- */
 
 SYN_MUST int srv_functions_new(struct srv_functions **ret, struct syn_err *err);
+/** Start the gateway, once the server listens. INVALID for an address that is none. */
+SYN_MUST int srv_functions_start(struct syn_server *server,
+                                 const struct syn_server_options *options, struct syn_err *err);
+/** Have the gateway finish what runs, and tell the last of it. Turns the loop. */
+void srv_functions_stop(struct syn_server *server);
 struct srv_functions *srv_functions_free(struct srv_functions *functions);
 /** Where it answers clients, "127.0.0.1:9080", into `out`; "" before it has said so. Any thread. */
 void srv_function_address(const struct syn_server *server, char *out, size_t cap);
@@ -92,6 +103,9 @@ struct srv_derived {
 SYN_MUST int srv_service_derive(struct syn_server *server, struct srv_txn *txn,
                                 const struct srv_derived *derived, json_t *spec,
                                 struct syn_err *err);
+/** Why it is as it is, but for what its address and its load say. Owner: *ret is the caller's. */
+SYN_MUST int srv_service_explain(struct syn_server *server, const json_t *service, json_t **ret,
+                                 struct syn_err *err);
 /** Let a stopped one run again. */
 SYN_MUST int srv_service_restart(struct syn_server *server, struct srv_txn *txn, const char *id,
                                  struct syn_err *err);

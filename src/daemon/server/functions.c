@@ -12,6 +12,7 @@
 
 #define CID_FIELD   SYN_CID_TEXT_MAX
 #define MINUTES_DAY 1440
+#define UNSENT      "synor://source" /* what a plan says of code that is not stored yet */
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
@@ -88,8 +89,8 @@ srv_function_instances(struct syn_server *server, const char *id, json_t **ret_l
 }
 
 /* Where its HTTP triggers are reached. */
-static int
-add_urls(const struct syn_server *server, json_t *function, struct syn_err *err)
+int
+srv_function_complete(struct syn_server *server, json_t *function, struct syn_err *err)
 {
     char address[128];
     const json_t *trigger;
@@ -124,7 +125,7 @@ get_function(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int rc = srv_work_load(ctx, &srv_function, req, &function, &revision, err);
 
     if (rc == SYN_OK)
-        rc = add_urls(ctx, function, err);
+        rc = srv_function_complete(ctx, function, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, function, err);
 }
 
@@ -141,6 +142,7 @@ list_functions(struct syn_http_req *req, void *ctx, struct syn_err *err)
 struct change {
     struct syn_http_req *req;
     const json_t *body;
+    bool planned; /* nothing is written, and the code need not be sent yet */
     bool by_name; /* the body names it, and it may not be there yet; else its spec is patched */
     int64_t weight;
     /* Of one attempt: */
@@ -222,11 +224,12 @@ resolve(struct syn_server *server, struct change *change, struct syn_err *err)
 {
     const char *account = srv_identity(change->req)->account;
     struct syn_function_spec spec;
-    int rc;
+    int rc = SYN_OK;
 
     change->image[0] = '\0';
     syn_function_spec_read(change->spec, &spec);
-    rc = resolve_one(server, change, "code", spec.code, change->code, err);
+    if (!change->planned || !syn_str_eq(spec.code, UNSENT))
+        rc = resolve_one(server, change, "code", spec.code, change->code, err);
     if (rc == SYN_OK)
         rc = resolve_one(server, change, "layer", spec.layer, change->layer, err);
     if (rc == SYN_OK && spec.image[0] != '\0') {
@@ -451,7 +454,7 @@ reply_changed(struct syn_server *server, struct change *change, struct syn_err *
     rc = srv_change(server, srv_function.the, attempt, change, &revision, err);
     if (rc != SYN_OK)
         return rc == SRV_REPLAYED ? SYN_OK : rc;
-    rc = add_urls(server, change->function, err);
+    rc = srv_function_complete(server, change->function, err);
     return rc < 0 ? rc
                   : srv_work_reply_changed(server, change->req, change->created ? 201 : 200,
                                            change->function, revision, err);
@@ -469,6 +472,7 @@ deploy_function(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     if (!syn_json_bool(syn_http_req_query_json(req), "plan", false))
         return reply_changed(ctx, &change, err);
+    change.planned = true;
     rc = wanted_spec(ctx, &change, err);
     return rc < 0 ? rc : reply_plan(ctx, &change, err);
 }
@@ -788,6 +792,8 @@ static const struct syn_http_route rows[] = {
               "functions.traffic", "Part what comes among versions"),
     SRV_READ("/v1/functions/{id}/versions", list_versions, NULL, "functions.versions",
              "Versions that are kept, oldest first"),
+    SRV_READ("/v1/functions/{id}/explain", srv_function_explain, NULL, "functions.explain",
+             "Why it is as it is, and what would change that"),
     SRV_READ("/v1/functions/{id}/events", list_events, NULL, "functions.events",
              "What happened to it"),
     SRV_READ("/v1/functions/{id}/invocations", list_invocations, &srv_list_query,

@@ -7,6 +7,7 @@
 #include <synor/workload/training_control.h>
 
 #include "server_priv.h"
+#include "units_priv.h"
 
 int
 srv_job_units_look(struct syn_server *server, const json_t *job, struct srv_units *units,

@@ -1,6 +1,7 @@
 /* What a restart, a write that fails, a crash between two writes and a spoilt file leave of the
  * spot market; and that no sequence of anything loses money or capacity. */
 #include "market_testing.h"
+#include "units_priv.h"
 
 #include <fcntl.h>
 #include <unistd.h>

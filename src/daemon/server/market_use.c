@@ -25,6 +25,7 @@
 #include <synor/workload/training_spec.h>
 
 #include "market_priv.h"
+#include "units_priv.h"
 
 #define OPEN_PREFIX    "reservation-open/"
 #define SWEEP_GRACE_MS INT64_C(60000) /* after its end, before somebody else ends it */

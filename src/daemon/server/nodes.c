@@ -59,7 +59,8 @@ take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err
 {
     static const char *const keys[] = {
         "capacity", "sandboxes",  "default_isolation", "agent_version", "boot_id", "checks",
-        "networks", "frameworks", "devices",           "rtt_us",        "mesh",    "volumes"};
+        "networks", "frameworks", "languages",         "devices",       "rtt_us",  "mesh",
+        "volumes"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -564,6 +565,28 @@ static const struct syn_field device_fields[] = {
 };
 static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_fields);
 
+static const struct syn_field language_fields[] = {
+    {.name = "name",
+     .kind = SYN_FIELD_STR,
+     .required = true,
+     .min = 1,
+     .max = SYN_NODE_FRAMEWORK_MAX - 1,
+     .help = "python, node"},
+    {.name = "version",
+     .kind = SYN_FIELD_STR,
+     .required = true,
+     .min = 1,
+     .max = SYN_NODE_VERSION_MAX - 1,
+     .help = "As it says itself"},
+    {.name = "path", .kind = SYN_FIELD_STR, .min = 0, .max = 256, .help = "Where it is"},
+    {.name = "state",
+     .kind = SYN_FIELD_STR,
+     .choices = "ready|too-old",
+     .fallback = "\"ready\"",
+     .help = "Whether functions can be run by it"},
+};
+static const struct syn_schema language_schema = SYN_SCHEMA("NodeLanguage", language_fields);
+
 #define REPORT_FIELDS                                                                             \
     {.name = "capacity", .kind = SYN_FIELD_OBJ, .help = "What the node offers"},                  \
         {.name = "sandboxes", .kind = SYN_FIELD_ANY, .help = "Sandboxes and whether they work"},  \
@@ -584,6 +607,12 @@ static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_f
         {.name = "frameworks",                                                                    \
          .kind = SYN_FIELD_OBJ,                                                                   \
          .help = "Name and version of what the node's own Python can import"},                    \
+        {.name = "languages",                                                                     \
+         .kind = SYN_FIELD_LIST,                                                                  \
+         .sub = &language_schema,                                                                 \
+         .min = 0,                                                                                \
+         .max = SYN_NODE_LANGUAGES_MAX,                                                           \
+         .help = "Interpreters that functions can be run by"},                                    \
         {.name = "devices",                                                                       \
          .kind = SYN_FIELD_LIST,                                                                  \
          .sub = &device_schema,                                                                   \
@@ -613,6 +642,12 @@ static const struct syn_field volume_fields[] = {
      .min = 0,
      .max = INT64_MAX,
      .help = "What its files take; where it is not in use, what it has of the node's disk"},
+    {.name = "file_bytes",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT64_MAX,
+     .help =
+         "How large its image is, which a volume that was resized is made with the next replica"},
 };
 static const struct syn_schema volume_schema = SYN_SCHEMA("NodeVolume", volume_fields);
 

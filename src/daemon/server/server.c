@@ -15,7 +15,7 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/node_view.h>
 
-#include "function_priv.h"
+#include "function_calls_priv.h"
 #include "loads_priv.h"
 #include "mesh_priv.h"
 #include "server_priv.h"
@@ -294,37 +294,22 @@ read_meta(struct syn_server *server, struct syn_err *err)
 /* --- serving ---------------------------------------------------------------------------------- */
 
 const struct srv_routes *const srv_all_routes[] = {
-    &srv_system_routes,
-    &srv_account_routes,
-    &srv_training_routes,
-    &srv_log_routes,
-    &srv_bill_routes,
-    &srv_content_routes,
-    &srv_upload_routes,
-    &srv_name_routes,
-    &srv_node_routes,
-    &srv_instance_routes,
-    &srv_token_routes,
-    &srv_quota_routes,
-    &srv_watch_routes,
-    &srv_market_order_routes,
-    &srv_market_view_routes,
-    &srv_offer_routes,
-    &srv_service_routes,
-    &srv_place_routes,
-    &srv_manifest_routes,
-    &srv_image_routes,
-    &srv_secret_routes,
-    &srv_volume_routes,
-    &srv_function_routes,
-    &srv_function_gateway_routes,
-    &srv_endpoint_routes,
-    &srv_identity_routes,
-    &srv_mesh_routes,
-    &srv_certificate_routes,
-    &srv_session_routes,
-    &srv_queue_routes,
-    NULL,
+    &srv_system_routes,      &srv_account_routes,
+    &srv_training_routes,    &srv_log_routes,
+    &srv_bill_routes,        &srv_content_routes,
+    &srv_upload_routes,      &srv_name_routes,
+    &srv_node_routes,        &srv_instance_routes,
+    &srv_token_routes,       &srv_quota_routes,
+    &srv_watch_routes,       &srv_market_order_routes,
+    &srv_market_view_routes, &srv_offer_routes,
+    &srv_service_routes,     &srv_place_routes,
+    &srv_manifest_routes,    &srv_image_routes,
+    &srv_secret_routes,      &srv_volume_routes,
+    &srv_function_routes,    &srv_function_gateway_routes,
+    &srv_invoke_routes,      &srv_endpoint_routes,
+    &srv_identity_routes,    &srv_mesh_routes,
+    &srv_certificate_routes, &srv_session_routes,
+    &srv_queue_routes,       NULL,
 };
 
 static int
@@ -443,6 +428,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_functions_new(&server->functions, err);
     if (rc == SYN_OK)
+        rc = srv_calling_new(server, &server->calling, err);
+    if (rc == SYN_OK)
         rc = srv_meshes_new(&server->meshes, err);
     if (rc == SYN_OK)
         rc = srv_trials_new(&server->trials, err);
@@ -454,7 +441,11 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
         rc = srv_gateway_start(server->gateway, err);
     if (rc == SYN_OK && server->acme != NULL)
         rc = srv_acme_start(server->acme, err);
-    return rc < 0 ? rc : serve(server, options, err);
+    if (rc == SYN_OK)
+        rc = srv_events_new(server, &server->events, err);
+    if (rc == SYN_OK)
+        rc = serve(server, options, err);
+    return rc < 0 ? rc : srv_functions_start(server, options, err);
 }
 
 int
@@ -503,12 +494,18 @@ syn_server_free(struct syn_server *server)
         return NULL;
     srv_pulls_quiet(server->pulls);
     srv_sessions_quiet(server->sessions);
+    srv_events_quiet(server->events);
+    srv_functions_stop(server);
+    srv_calling_quiet(server->calling);
     if (server->http != NULL &&
         syn_http_server_stop(server->http, STOP_LIMIT_MS, stopped, &done, NULL) == SYN_OK) {
         while (!done && syn_loop_turn(server->loop, 100, NULL) == SYN_OK)
             continue;
     }
     server->http = syn_http_server_free(server->http);
+    server->calling =
+        srv_calling_free(server->calling); /* what runs there has a request, or an event */
+    server->events = srv_events_free(server->events);
     server->sweeper = srv_sweeper_free(server->sweeper);
     if (server->market != NULL)
         srv_market_quiet(server->market);

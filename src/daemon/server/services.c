@@ -7,6 +7,7 @@
 #include <synor/workload/service_spec.h>
 
 #include "bills_priv.h"
+#include "function_priv.h"
 #include "loads_priv.h"
 #include "mesh_priv.h"
 
@@ -832,24 +833,19 @@ list_events(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return srv_work_reply_parts(ctx, &srv_service, req, "event", err);
 }
 
-static int
-explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+int
+srv_service_explain(struct syn_server *server, const json_t *service, json_t **ret,
+                    struct syn_err *err)
 {
-    struct syn_server *server = ctx;
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct syn_service_explain_view view = {.now_ms = syn_wall_ms(server->world)};
     struct syn_quota quota;
-    int64_t revision = 0;
-    SYN_JSON(service);
     SYN_JSON(versions);
     SYN_JSON(instances);
     SYN_JSON(lines);
     SYN_JSON(volumes);
-    SYN_JSON(answer);
-    int rc = srv_work_load(server, &srv_service, req, &service, &revision, err);
+    int rc = srv_quota_load(server, syn_json_str(service, "account", "?"), &quota, err);
 
-    if (rc == SYN_OK)
-        rc = srv_quota_load(server, syn_json_str(service, "account", "?"), &quota, err);
     if (rc == SYN_OK)
         rc = srv_cluster_read(server, &cluster, err);
     if (rc == SYN_OK)
@@ -858,7 +854,7 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = srv_instances_of(server, syn_document_id(service), &instances, err);
     if (rc == SYN_OK)
         rc = srv_volumes_named(server, syn_json_str(service, "account", "?"),
-                               syn_document_spec(service), NULL, &volumes, err);
+                               json_object_get(service, "spec"), NULL, &volumes, err);
     if (rc == SYN_OK && !syn_str_eq(syn_document_state(service), "running"))
         rc = srv_log_tail(server, instances, 10, &lines, err);
     if (rc < 0)
@@ -870,11 +866,24 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     view.cluster = cluster;
     view.quota = &quota;
     view.volumes = volumes;
-    rc = syn_service_explain(&view, &answer, err);
+    return syn_service_explain(&view, ret, err);
+}
+
+static int
+explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    int64_t revision = 0;
+    SYN_JSON(service);
+    SYN_JSON(answer);
+    int rc = srv_work_load(server, &srv_service, req, &service, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_service_explain(server, service, &answer, err);
     if (rc == SYN_OK)
         rc = srv_gateway_explain(server, service, answer, err);
     if (rc == SYN_OK)
-        rc = srv_loads_explain(server->loads, service, view.now_ms, answer, err);
+        rc = srv_loads_explain(server->loads, service, syn_wall_ms(server->world), answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 

@@ -14,6 +14,7 @@
 #include <synor/workload/training_spec.h>
 
 #include "server_priv.h"
+#include "units_priv.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
 

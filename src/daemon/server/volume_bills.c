@@ -107,13 +107,6 @@ meter_turn(struct syn_server *server, struct srv_txn *txn, const char *volume, i
 }
 
 int
-srv_volume_meter_resize(struct syn_server *server, struct srv_txn *txn, const char *volume,
-                        int64_t bytes, struct syn_err *err)
-{
-    return meter_turn(server, txn, volume, bytes, syn_wall_ms(server->world), err);
-}
-
-int
 srv_volume_meter_end(struct syn_server *server, struct srv_txn *txn, const char *volume,
                      int64_t now_ms, struct syn_err *err)
 {
@@ -215,24 +208,48 @@ lock_more(struct syn_server *server, struct srv_txn *txn, const char *account, c
     return srv_escrow_lock(server, txn, &lock, err);
 }
 
+static int
+has_no_money(struct syn_err *err, const char *account, int64_t has, int64_t needs)
+{
+    char money[SYN_FORMAT_MAX], cost[SYN_FORMAT_MAX];
+
+    return SYN_FAIL(err, SYN_E_FUNDS, "%s has %s SYNOR, an hour of the volume costs %s", account,
+                    syn_format_amount(has, money), syn_format_amount(needs, cost));
+}
+
 int
 srv_volume_reserve(struct syn_server *server, struct srv_txn *txn, const char *account,
                    const json_t *volume, int64_t *ret_locked, struct syn_err *err)
 {
     int64_t bytes = syn_json_i64(volume, "size_bytes", 0), balance = 0;
     int64_t hour = srv_volume_cost(server, bytes, SYN_HOUR_MS);
-    char ref[SYN_LEDGER_REF_MAX], has[SYN_FORMAT_MAX], needs[SYN_FORMAT_MAX];
+    char ref[SYN_LEDGER_REF_MAX];
     int rc = srv_balance(server, account, &balance, err);
 
     *ret_locked = 0;
     if (rc == SYN_OK && balance < hour)
-        return SYN_FAIL(err, SYN_E_FUNDS, "%s has %s SYNOR, an hour of the volume costs %s",
-                        account, syn_format_amount(balance, has), syn_format_amount(hour, needs));
+        return has_no_money(err, account, balance, hour);
     if (rc < 0 || *syn_json_str(volume, "node", "") == '\0' || hour == 0)
         return rc;
     *ret_locked = SYN_MIN(srv_volume_cost(server, bytes, SRV_VOLUME_PERIOD_MS), balance);
     srv_escrow_ref(syn_json_str(volume, "id", ""), 1, ref);
     return lock_more(server, txn, account, ref, *ret_locked, 0, err);
+}
+
+int
+srv_volume_resized(struct syn_server *server, struct srv_txn *txn, const char *account,
+                   const json_t *volume, struct syn_err *err)
+{
+    int64_t bytes = syn_json_i64(volume, "size_bytes", 0);
+    int64_t hour = srv_volume_cost(server, bytes, SYN_HOUR_MS);
+    SYN_SCOPED(sight_fini) struct sight sight = {0};
+    int rc = look(server, account, volume, &sight, err);
+
+    if (rc == SYN_OK && sight.balance + sight.escrow - sight.spent < hour)
+        return has_no_money(err, account, sight.balance, hour);
+    return rc < 0 ? rc
+                  : meter_turn(server, txn, syn_json_str(volume, "id", ""), bytes,
+                               syn_wall_ms(server->world), err);
 }
 
 int

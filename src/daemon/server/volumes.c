@@ -61,6 +61,15 @@ users_of(struct syn_server *server, const char *account, const char *name, json_
     return rc;
 }
 
+/* Has its node not made it as large yet as it is to be? */
+static bool
+is_smaller(const json_t *row, const json_t *volume)
+{
+    int64_t wants = syn_volume_disk_bytes(syn_json_i64(volume, "size_bytes", 0));
+
+    return syn_json_i64(row, "file_bytes", wants) < wants;
+}
+
 /* What its node said last: how much of it files take, where it is in use. */
 static int
 add_usage(struct syn_server *server, json_t *volume, struct syn_err *err)
@@ -79,8 +88,11 @@ add_usage(struct syn_server *server, json_t *volume, struct syn_err *err)
         return rc == SRV_ABSENT ? SYN_OK : rc;
     rc = syn_json_set_str(volume, "node_name", syn_json_str(doc, "name", node), err);
     json_array_foreach (json_object_get(syn_document_status(doc), "volumes"), i, row)
-        if (rc == SYN_OK && syn_str_eq(syn_json_str(row, "id", ""), id))
+        if (rc == SYN_OK && syn_str_eq(syn_json_str(row, "id", ""), id)) {
             rc = syn_json_set_i64(volume, "used_bytes", syn_json_i64(row, "used_bytes", 0), err);
+            if (rc == SYN_OK && is_smaller(row, volume))
+                rc = syn_json_set_bool(volume, "grows", true, err);
+        }
     return rc;
 }
 
@@ -304,6 +316,105 @@ create_volume(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : SYN_OK;
 }
 
+/* --- resizing --------------------------------------------------------------------------------- */
+
+struct resizing {
+    struct syn_http_req *req;
+    const char *account;
+    int64_t size_bytes;
+    json_t *volume; /* as it is then */
+};
+
+static int
+may_resize(struct syn_server *server, const struct resizing *resizing, const json_t *volume,
+           struct syn_err *err)
+{
+    int64_t has = syn_json_i64(volume, "size_bytes", 0), more = resizing->size_bytes - has;
+    const char *node = syn_json_str(volume, "node", "");
+    char old[SYN_FORMAT_MAX], wants[SYN_FORMAT_MAX];
+    struct making making = {.size_bytes = more};
+
+    if (more < 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "body.size_bytes: %s is less than the %s that it holds, and a volume only "
+                        "grows: make another one, and copy what is on it",
+                        syn_format_bytes(resizing->size_bytes, wants), syn_format_bytes(has, old));
+    return node[0] == '\0' || more == 0 ? SYN_OK : find_node(server, node, &making, err);
+}
+
+static int
+resize_volume(struct syn_server *server, struct srv_txn *txn, struct resizing *resizing,
+              struct syn_err *err)
+{
+    const char *account = resizing->account;
+    char key[SRV_KEY_MAX];
+    int64_t revision = 0;
+    int rc = need_volume(server, resizing->req, key, srv_again(&resizing->volume), &revision, err);
+
+    if (rc == SYN_OK)
+        rc = may_resize(server, resizing, resizing->volume, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(resizing->volume, "size_bytes", resizing->size_bytes, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, key, revision, resizing->volume, err);
+    if (rc == SYN_OK)
+        rc = srv_volume_resized(server, txn, account, resizing->volume, err);
+    return rc;
+}
+
+static int
+resize_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    return resize_volume(server, txn, arg, err);
+}
+
+/* What it would hold and cost. */
+static int
+plan_resizing(struct syn_server *server, struct resizing *resizing, struct syn_err *err)
+{
+    struct syn_err why = {0};
+    json_t *refusal = NULL;
+    SRV_TXN(txn);
+    int rc = resize_volume(server, &txn, resizing, &why);
+
+    if (rc == SYN_E_INVALID) { /* what is wrong with the request is no matter of a plan */
+        *err = why;
+        return rc;
+    }
+    rc = srv_work_refusal(rc, &why, &refusal, err);
+    if (rc == SYN_OK && resizing->volume == NULL)
+        rc = syn_json_pack(&resizing->volume, err, "{}");
+    if (rc == SYN_OK)
+        return syn_json_set_take(resizing->volume, "refused", refusal, err);
+    json_decref(refusal);
+    return rc;
+}
+
+static int
+patch_volume(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    struct resizing resizing = {.req = req,
+                                .account = srv_identity(req)->account,
+                                .size_bytes =
+                                    syn_json_i64(syn_http_req_json(req), "size_bytes", 0)};
+    bool plan = syn_json_bool(syn_http_req_query_json(req), "plan", false);
+    SYN_JSON(doc);
+    int64_t revision = 0;
+    int rc = plan ? plan_resizing(server, &resizing, err)
+                  : srv_change(server, "the volume", resize_attempt, &resizing, &revision, err);
+
+    doc = resizing.volume;
+    if (rc == SYN_OK && !plan)
+        rc = syn_json_set_i64(doc, "revision", revision, err);
+    if (rc == SYN_OK && !plan)
+        rc = srv_volume_pay(server, resizing.account, syn_json_str(doc, "name", ""),
+                            syn_wall_ms(server->world), err);
+    if (rc == SYN_OK)
+        rc = complete(server, resizing.account, doc, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, doc, err);
+}
+
 /* --- removing --------------------------------------------------------------------------------- */
 
 int
@@ -349,7 +460,15 @@ remove_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct
 static int
 delete_volume(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return srv_change(ctx, "the volume", remove_attempt, req, NULL, err);
+    const char *name = syn_http_req_param(req, "name");
+    struct syn_server *server = ctx;
+    int rc = SYN_OK;
+
+    /* The last bill takes no more than is locked: what is owed is, first. */
+    if (syn_name_ok(name))
+        rc = srv_volume_pay(server, srv_identity(req)->account, name, syn_wall_ms(server->world),
+                            err);
+    return rc < 0 ? rc : srv_change(server, "the volume", remove_attempt, req, NULL, err);
 }
 
 /* --- for the node ----------------------------------------------------------------------------- */
@@ -427,8 +546,18 @@ static const struct syn_field create_fields[] = {
 };
 static const struct syn_schema create_schema = SYN_SCHEMA("VolumeCreate", create_fields);
 
+static const struct syn_field resize_fields[] = {
+    {.name = "size_bytes",
+     .kind = SYN_FIELD_BYTES,
+     .min = SYN_VOLUME_BYTES_MIN,
+     .max = SYN_VOLUME_BYTES_MAX,
+     .required = true,
+     .help = "What it is to hold, no less than now"},
+};
+static const struct syn_schema resize_schema = SYN_SCHEMA("VolumeResize", resize_fields);
+
 static const struct syn_field plan_fields[] = {
-    SRV_PLAN_FIELD("Answer with the price; make nothing"),
+    SRV_PLAN_FIELD("Answer with the price; change nothing"),
 };
 static const struct syn_schema plan_schema = SYN_SCHEMA("VolumePlanQuery", plan_fields);
 
@@ -446,6 +575,16 @@ static const struct syn_http_route rows[] = {
      .name = "volumes.create",
      .summary = "Make a volume, or plan one"},
     SRV_READ("/v1/volumes/{name}", get_volume, NULL, "volumes.get", "One volume"),
+    {.method = "PATCH",
+     .pattern = "/v1/volumes/{name}",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .body_max = SRV_BODY_MAX,
+     .handler = patch_volume,
+     .body = &resize_schema,
+     .query = &plan_schema,
+     .name = "volumes.resize",
+     .summary = "Let a volume hold more; it does with the next replica that starts"},
     {.method = "DELETE",
      .pattern = "/v1/volumes/{name}",
      .kind = SYN_HTTP_POOL,

@@ -22,9 +22,6 @@ int64_t srv_volume_cost(const struct syn_server *server, int64_t bytes, int64_t 
 /** Count from now on, and begin its first billing period, within `txn`. */
 SYN_MUST int srv_volume_meter_begin(struct syn_server *server, struct srv_txn *txn,
                                     const json_t *volume, const char *node, struct syn_err *err);
-/** It has another size from now on. */
-SYN_MUST int srv_volume_meter_resize(struct syn_server *server, struct srv_txn *txn,
-                                     const char *volume, int64_t bytes, struct syn_err *err);
 /** It is no more. */
 SYN_MUST int srv_volume_meter_end(struct syn_server *server, struct srv_txn *txn,
                                   const char *volume, int64_t now_ms, struct syn_err *err);
@@ -41,6 +38,10 @@ SYN_MUST int srv_volume_usage(const struct syn_server *server, const json_t *bef
  *  of it. FUNDS when that is less than an hour's. */
 SYN_MUST int srv_volume_reserve(struct syn_server *server, struct srv_txn *txn, const char *account,
                                 const json_t *volume, int64_t *ret_locked, struct syn_err *err);
+/** It has the size that its document has, from now on, within `txn`. FUNDS when there is not an
+ *  hour's worth of money for it. */
+SYN_MUST int srv_volume_resized(struct syn_server *server, struct srv_txn *txn, const char *account,
+                                const json_t *volume, struct syn_err *err);
 /** Put "cost" into what is seen of it. */
 SYN_MUST int srv_volume_add_cost(struct syn_server *server, const char *account, json_t *volume,
                                  struct syn_err *err);

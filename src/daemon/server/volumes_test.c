@@ -244,6 +244,40 @@ what_is_owed_is_paid_when_money_comes(void **state)
     run_fini(&run);
 }
 
+/* Ten hours of one GiB and ten of two are thirty of one. */
+static void
+each_size_is_charged_for_its_time(void **state)
+{
+    struct run run;
+    SYN_JSON(volume);
+    SYN_JSON(plan);
+    SYN_JSON(larger);
+    SYN_JSON(list);
+
+    run_join(&run, *state, "size", 47, NULL);
+    make(&run, "v", GIB);
+    volume = volume_of(&run, "v");
+    age(&run, volume, 10 * HOURS);
+    must(run.tenant, "PATCH", "/v1/volumes/v?plan=true", "{'size_bytes':2147483648}", &plan);
+    assert_int_equal(cost_of(plan, "rate_hour"), 2 * HOUR_1);
+    must(run.tenant, "PATCH", "/v1/volumes/v", "{'size_bytes':2147483648}", &larger);
+    assert_int_equal(syn_json_i64(larger, "size_bytes", 0), 2147483648);
+    must(run.tenant, "PATCH", "/v1/volumes/v", "{'size_bytes':2147483648}", NULL);
+    assert_int_equal(
+        call(run.tenant, "PATCH", "/v1/volumes/v", "{'size_bytes':1073741824}", NULL, NULL),
+        SYN_E_INVALID);
+    assert_int_equal(
+        call(run.tenant, "PATCH", "/v1/volumes/v", "{'size_bytes':17592186044416}", NULL, NULL),
+        SYN_E_NOSPACE);
+    age(&run, volume, 10 * HOURS);
+    must(run.tenant, "DELETE", "/v1/volumes/v", NULL, NULL);
+    list = bills(&run);
+    assert_int_equal(json_array_size(json_object_get(list, "items")), 1);
+    assert_true(sum_of(list, "charge") >= 30 * HOUR_1 && sum_of(list, "charge") < 31 * HOUR_1);
+    assert_int_equal(ledger_sum(run.house), 0);
+    run_fini(&run);
+}
+
 static void
 nobody_pays_for_ever(void **state)
 {
@@ -315,6 +349,7 @@ main(void)
         cmocka_unit_test(the_same_request_makes_one),
         cmocka_unit_test(time_is_charged_by_the_period),
         cmocka_unit_test(what_is_owed_is_paid_when_money_comes),
+        cmocka_unit_test(each_size_is_charged_for_its_time),
         cmocka_unit_test(nobody_pays_for_ever),
         cmocka_unit_test(old_volumes_are_charged_from_now_on),
     };

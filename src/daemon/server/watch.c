@@ -4,6 +4,7 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
+#include "function_priv.h"
 #include "server_priv.h"
 
 struct watched {
@@ -35,6 +36,10 @@ complete_account(struct syn_server *server, json_t *doc, struct syn_err *err)
 static const struct watched table[] = {
     {.kind = "training", .prefixes = {"training"}, .index = "training-of"},
     {.kind = "service", .prefixes = {"service"}, .index = "service-of"},
+    {.kind = "function",
+     .prefixes = {"function"},
+     .index = "function-of",
+     .complete = srv_function_complete},
     {.kind = "node", .prefixes = {"node"}, .shared = true},
     {.kind = "account",
      .prefixes = {"account", "balance", "escrow-of"},
@@ -124,7 +129,7 @@ get_watch(struct syn_http_req *req, void *ctx, struct syn_err *err)
 static const struct syn_field watch_fields[] = {
     {.name = "kind",
      .kind = SYN_FIELD_STR,
-     .choices = "training|service|node|account|bill|order",
+     .choices = "training|service|function|node|account|bill|order",
      .required = true,
      .help = "What to watch"},
     {.name = "id",

@@ -279,6 +279,14 @@ container_signal(void *self, struct syn_instance *instance, int signo, struct sy
 }
 
 static int
+container_settle(void *self, struct syn_instance *instance, struct syn_err *err)
+{
+    const struct syn_container *container = self;
+
+    return container->base.ops->settle(container->base.self, instance, err);
+}
+
+static int
 container_stop(void *self, struct syn_instance *instance, int64_t grace_ms, struct syn_err *err)
 {
     const struct syn_container *container = self;
@@ -425,6 +433,7 @@ static const struct syn_runtime_ops container_ops = {
     .start = container_start,
     .warm = container_warm,
     .signal = container_signal,
+    .settle = container_settle,
     .stop = container_stop,
     .poll = container_poll,
     .exit_fd = container_exit_fd,

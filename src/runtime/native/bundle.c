@@ -115,8 +115,10 @@ check_mounts(const struct syn_instance_spec *spec, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID, "binds: more than %d entries", SYN_INSTANCE_BINDS_MAX);
     if (spec->tmpfs_count > SYN_INSTANCE_MOUNTS_MAX ||
         spec->secrets_count > SYN_INSTANCE_MOUNTS_MAX ||
+        spec->empties_count > SYN_INSTANCE_MOUNTS_MAX ||
         spec->volumes_count > SYN_INSTANCE_MOUNTS_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "tmpfs, secrets, volumes: more than %d of one kind",
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "tmpfs, secrets, volumes, empties: more than %d of one kind",
                         SYN_INSTANCE_MOUNTS_MAX);
     for (size_t i = 0; rc == SYN_OK && i < spec->binds_count; i++)
         rc = check_bind(spec, &spec->binds[i], "binds", i, err);
@@ -131,6 +133,8 @@ check_mounts(const struct syn_instance_spec *spec, struct syn_err *err)
     }
     for (size_t i = 0; rc == SYN_OK && i < spec->secrets_count; i++)
         rc = check_target(spec, spec->secrets[i].container, "secrets", i, err);
+    for (size_t i = 0; rc == SYN_OK && i < spec->empties_count; i++)
+        rc = check_target(spec, spec->empties[i], "empties", i, err);
     return rc;
 }
 
@@ -215,6 +219,7 @@ check_numbers(const struct syn_instance_spec *spec, struct syn_err *err)
         {"memory_bytes", spec->memory_bytes, (int64_t)4 << 20, (int64_t)1 << 50},
         {"pids_max", spec->pids_max, 1, 4194304},
         {"wall_ms", spec->wall_ms, 1, (int64_t)1 << 50},
+        {"eager_ms", spec->eager_ms, 1, (int64_t)1 << 50},
         {"grace_ms", spec->grace_ms, 1, (int64_t)1 << 40},
         {"log_bytes_max", spec->log_bytes_max, 4096, (int64_t)1 << 44},
         {"stop_signal", spec->stop_signal, 1, 64},
@@ -378,8 +383,9 @@ add_wanted(json_t *mounts, const struct wanted *wanted, struct syn_err *err)
 static int
 add_own_mounts(json_t *mounts, const struct syn_instance_spec *spec, struct syn_err *err)
 {
-    struct wanted rows[SYN_INSTANCE_BINDS_MAX + 2 * SYN_INSTANCE_MOUNTS_MAX];
+    struct wanted rows[SYN_INSTANCE_BINDS_MAX + 3 * SYN_INSTANCE_MOUNTS_MAX];
     char sources[SYN_INSTANCE_MOUNTS_MAX][SYN_PATH_MAX];
+    char empties[SYN_INSTANCE_MOUNTS_MAX][SYN_PATH_MAX];
     size_t count = 0;
     int rc = SYN_OK;
 
@@ -395,6 +401,12 @@ add_own_mounts(json_t *mounts, const struct syn_instance_spec *spec, struct syn_
                              spec->dir, i);
         rows[count++] = (struct wanted){spec->secrets[i].container, "bind", sources[i],
                                         "bind,ro,nosuid,nodev,noexec", 0};
+    }
+    for (size_t i = 0; rc == SYN_OK && i < spec->empties_count; i++) {
+        rc = syn_path_format(empties[i], sizeof(empties[i]), err,
+                             "%s/" SYN_DIR_SCRATCH "/" SYN_DIR_EMPTIES "/%zu", spec->dir, i);
+        rows[count++] =
+            (struct wanted){spec->empties[i], "bind", empties[i], "bind,rw,nosuid,nodev", 0};
     }
     if (count > 0)
         qsort(rows, count, sizeof(rows[0]), by_target);

@@ -298,6 +298,31 @@ syn_cgroup_create(const struct syn_cgroup_layout *layout, const char *name,
     return rc;
 }
 
+int
+syn_cgroup_doors(const struct syn_cgroup_layout *layout, const char *name, int *fds, size_t max,
+                 size_t *count, struct syn_err *err)
+{
+    const int used[] = {layout->cpu,  layout->cpuacct, layout->memory,
+                        layout->pids, layout->freezer, layout->unified};
+    char path[SYN_PATH_MAX];
+
+    for (size_t i = 0; i < SYN_LEN(used); i++) {
+        bool seen = used[i] < 0 || !group_path(layout, used[i], name, "cgroup.procs", path);
+
+        for (size_t k = 0; k < i; k++)
+            seen = seen || used[k] == used[i];
+        if (seen)
+            continue;
+        if (*count == max)
+            return SYN_FAIL(err, SYN_E_LIMIT, "more control groups than descriptors");
+        fds[*count] = open(path, O_WRONLY | O_CLOEXEC);
+        if (fds[*count] < 0)
+            return SYN_FAIL_SYS(err, errno, "opening %s", path);
+        (*count)++;
+    }
+    return SYN_OK;
+}
+
 /* The number in a one-number file, or after `key` in a file of "key number" lines; 0 when absent.
  */
 static int64_t

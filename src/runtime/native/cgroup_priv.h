@@ -65,6 +65,10 @@ SYN_MUST int syn_cgroup_limit_cpu(const struct syn_cgroup_layout *layout, const 
  *  Returns 0; UNSUPPORTED when a limit is asked for whose controller is absent; IO. */
 SYN_MUST int syn_cgroup_create(const struct syn_cgroup_layout *layout, const char *name,
                                const struct syn_cgroup_limits *limits, struct syn_err *err);
+/** Where a process of root's enters the group: it writes "0" to each of these descriptors, which
+ * are the caller's and added to fds[max], *count of them so far. LIMIT; IO. */
+SYN_MUST int syn_cgroup_doors(const struct syn_cgroup_layout *layout, const char *name, int *fds,
+                              size_t max, size_t *count, struct syn_err *err);
 /** Current counters; what cannot be read stays 0. Counts of subgroups are included. */
 void syn_cgroup_usage_read(const struct syn_cgroup_layout *layout, const char *name,
                            struct syn_cgroup_usage *ret);

@@ -41,6 +41,7 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
         .wall_ms = spec->wall_ms,
         .grace_ms = spec->grace_ms > 0 ? spec->grace_ms : GRACE_DEFAULT,
         .stop_signal = spec->stop_signal,
+        .eager_ms = spec->eager_ms,
         .log_bytes_max = spec->log_bytes_max > 0 ? spec->log_bytes_max : LOG_DEFAULT,
     };
     uint32_t hash = 2166136261u;
@@ -104,6 +105,16 @@ furnish_scratch(const struct syn_instance_spec *spec, const struct syn_plan *pla
             return rc;
         if (fchownat(dir, folders[i], uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
             return SYN_FAIL_SYS(err, errno, "giving %s to the instance", folders[i]);
+    }
+    for (size_t i = 0; i < spec->empties_count; i++) {
+        char folder[32];
+
+        (void)snprintf(folder, sizeof(folder), SYN_DIR_EMPTIES "/%zu", i);
+        rc = syn_dir_make(dir, folder, 01777, err);
+        if (rc < 0)
+            return rc;
+        if (fchmodat(dir, folder, 01777, 0) < 0)
+            return SYN_FAIL_SYS(err, errno, "opening %s to the instance", folder);
     }
     return SYN_OK;
 }
@@ -324,6 +335,13 @@ native_signal(void *self, struct syn_instance *instance, int signo, struct syn_e
 }
 
 static int
+native_settle(void *self, struct syn_instance *instance, struct syn_err *err)
+{
+    (void)self;
+    return syn_instance_request(instance, "settle", err);
+}
+
+static int
 native_stop(void *self, struct syn_instance *instance, int64_t grace_ms, struct syn_err *err)
 {
     struct syn_instance_status status;
@@ -450,6 +468,7 @@ static const struct syn_runtime_ops native_ops = {
     .start = native_start,
     .warm = native_warm,
     .signal = native_signal,
+    .settle = native_settle,
     .stop = native_stop,
     .poll = native_poll,
     .exit_fd = native_exit_fd,

@@ -62,6 +62,7 @@ static const struct plan_field plan_fields[] = {
     NUMBER(log_bytes_max),
     NUMBER(id_base),
     NUMBER_LATER(stop_signal),
+    NUMBER_LATER(eager_ms),
     TEXT_LATER(runtime),
     TEXT_LATER(handler),
     PLACE_TEXT(netns),

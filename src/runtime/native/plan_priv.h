@@ -24,6 +24,7 @@
 #define SYN_DIR_ROOT     "root"    /* this instance's own files over the image's */
 #define SYN_DIR_ROOTFS   "rootfs"  /* a pod's root put together, from which is bound */
 #define SYN_DIR_SHM      "shm"     /* a pod's file system in memory, for /dev/shm */
+#define SYN_DIR_EMPTIES  "empty"   /* within the scratch space: empty/0, empty/1, ... */
 #define SYN_DIR_SECRETS  "secrets" /* a file system in memory that is never swapped out */
 #define SYN_DIR_TMPFS    "tmpfs"   /* a pod's file systems in memory: 0, 1, ... */
 #define SYN_DIR_MAPPED   "volumes" /* volumes as they are this instance's: 0, 1, ... */
@@ -43,6 +44,7 @@ struct syn_plan {
     int64_t cpu_millicores, memory_bytes, pids_max;
     int64_t scratch_bytes, wall_ms, grace_ms, log_bytes_max;
     int64_t stop_signal;               /* 0: SIGTERM */
+    int64_t eager_ms;                  /* a core at least for so long; 0: not once it runs */
     int64_t id_base;                   /* runc: first host id of its user namespace */
     char group[SYN_INSTANCE_PATH_MAX]; /* folder of the group's network, "" for none */
     char address[64];

@@ -317,6 +317,8 @@ make_mount_points(const struct syn_instance_spec *spec, struct syn_err *err)
         rc = make_bind_point(spec, &spec->drivers[i], err);
     for (size_t i = 0; rc == SYN_OK && i < spec->tmpfs_count; i++)
         rc = make_folder_point(spec, spec->tmpfs[i].container, 01777, err); /* which runc keeps */
+    for (size_t i = 0; rc == SYN_OK && i < spec->empties_count; i++)
+        rc = make_folder_point(spec, spec->empties[i], 01777, err);
     for (size_t i = 0; rc == SYN_OK && i < spec->secrets_count; i++)
         rc = make_file_point(spec, spec->secrets[i].container, err);
     return rc;

@@ -47,6 +47,36 @@ image_bytes(int64_t bytes, bool journal)
     return (total + 4095) / 4096 * 4096;
 }
 
+/* Run a program of e2fsprogs that may exit with at most `status_max`. */
+static int
+run_tool(const char *const argv[], int status_max, struct syn_err *err)
+{
+    static const char *const env[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL=C", NULL};
+    const struct syn_child_options options = {.argv = argv,
+                                              .env = env,
+                                              .in = SYN_CHILD_NULL,
+                                              .out = SYN_CHILD_NULL,
+                                              .err = SYN_CHILD_NULL,
+                                              .passed = SYN_CHILD_NULL};
+    static const char *const folders[] = {"/usr/sbin", "/sbin"};
+    struct syn_err why = {0};
+    pid_t pid = -1;
+    int status, rc = SYN_E_NOTFOUND;
+
+    for (size_t i = 0; rc == SYN_E_NOTFOUND && i < SYN_LEN(folders); i++) {
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), "%s/%s", folders[i], argv[0]);
+        rc = syn_child_spawn(path, &options, &pid, &why);
+    }
+    if (rc < 0)
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "%.120s: apt-get install e2fsprogs", why.msg);
+    status = syn_child_wait(pid);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) > status_max)
+        return SYN_FAIL(err, SYN_E_IO, "%s failed (status %d)", argv[0], status);
+    return SYN_OK;
+}
+
 static int
 run_mkfs(const char *image, bool journal, struct syn_err *err)
 {
@@ -58,26 +88,29 @@ run_mkfs(const char *image, bool journal, struct syn_err *err)
         "mkfs.ext4", "-q",  "-F", "-b",     "4096", "-m",     "0",   "-i", "65536",
         "-I",        "256", "-E", extended, "-O",   features, image, NULL,
     };
-    static const char *const env[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL=C", NULL};
-    const struct syn_child_options options = {.argv = argv,
-                                              .env = env,
-                                              .in = SYN_CHILD_NULL,
-                                              .out = SYN_CHILD_NULL,
-                                              .err = SYN_CHILD_NULL,
-                                              .passed = SYN_CHILD_NULL};
-    struct syn_err why = {0};
-    pid_t pid = -1;
-    int status;
-    int rc = syn_child_spawn("/usr/sbin/mkfs.ext4", &options, &pid, &why);
+    int rc = run_tool(argv, 0, err);
 
-    if (rc == SYN_E_NOTFOUND)
-        rc = syn_child_spawn("/sbin/mkfs.ext4", &options, &pid, &why);
-    if (rc < 0)
-        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "%.120s: apt-get install e2fsprogs", why.msg);
-    status = syn_child_wait(pid);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return SYN_FAIL(err, SYN_E_IO, "mkfs.ext4 failed on %s (status %d)", image, status);
-    return SYN_OK;
+    return rc < 0 ? syn_err_wrap(err, rc, "%s", image) : SYN_OK;
+}
+
+int64_t
+syn_scratch_image_bytes(int64_t bytes)
+{
+    return image_bytes(bytes, true);
+}
+
+int
+syn_scratch_grow(const char *image, int64_t file_bytes, bool broken_off, struct syn_err *err)
+{
+    const char *const check[] = {"e2fsck", "-f", "-y", image, NULL};
+    const char *const grow[] = {"resize2fs", "-f", image, NULL}; /* unmounted well: no check */
+    int rc = broken_off ? run_tool(check, 1, err) : SYN_OK;
+
+    if (rc == SYN_OK && truncate(image, file_bytes) < 0)
+        rc = SYN_FAIL_SYS(err, errno, "growing %s", image);
+    if (rc == SYN_OK)
+        rc = run_tool(grow, 0, err);
+    return rc < 0 ? syn_err_wrap(err, rc, "%s", image) : SYN_OK;
 }
 
 /* Make the file under a name of our own, then rename: concurrent makers do not meet. */

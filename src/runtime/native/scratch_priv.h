@@ -21,6 +21,13 @@ SYN_MUST int syn_scratch_create(const char *cache, int64_t bytes, const char *im
 /** Make such an image by itself, with a journal whatever its size: for what must outlive a crash of
  *  the machine. It is there whole or not at all, but not on the disk yet. */
 SYN_MUST int syn_scratch_make(const char *image, int64_t bytes, struct syn_err *err);
+/** How large the file of such an image is. */
+int64_t syn_scratch_image_bytes(int64_t bytes);
+/** Make the file of such an image so large, and what is in it. It is mounted nowhere, and was
+ *  unmounted in peace; or an earlier try was `broken_off` in the middle. Not on the disk yet.
+ *  UNSUPPORTED without resize2fs. */
+SYN_MUST int syn_scratch_grow(const char *image, int64_t file_bytes, bool broken_off,
+                              struct syn_err *err);
 /** The same as syn_scratch_create() into an empty file that is open already. */
 SYN_MUST int syn_scratch_fill(const char *cache, int64_t bytes, int image, struct syn_err *err);
 /** Mount the open `image`, nosuid and nodev, nowhere yet: *ret_mount, the caller's, is for

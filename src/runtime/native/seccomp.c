@@ -8,6 +8,13 @@
 #include "seccomp_priv.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <synor/base/loader.h>
+
+#include "file_priv.h"
 
 /* Only the machine's own calling convention: the 32-bit one is a second, less tested door. */
 #if defined(__aarch64__)
@@ -398,4 +405,109 @@ syn_seccomp_json(json_t **ret, struct syn_err *err)
     return syn_json_pack(ret, err, "{s:s, s:i, s:[s], s:O}", "defaultAction", "SCMP_ACT_ERRNO",
                          "defaultErrnoRet", EPERM, "architectures", ARCHITECTURE, "syscalls",
                          rules);
+}
+
+/* --- as a program -------------------------------------------------------------------------------
+ *
+ * libseccomp is what runc makes its filters with: where runc is, it is. */
+
+#define ACT_ALLOW        0x7fff0000U
+#define ACT_ERRNO(error) (0x00050000U | (uint32_t)(error))
+#define ATTR_OPTIMIZE    8 /* 2: a tree instead of a list */
+
+enum compare { COMPARE_EQ = 4, COMPARE_MASKED_EQ = 7 }; /* of enum scmp_compare */
+
+struct argument { /* struct scmp_arg_cmp */
+    unsigned index;
+    int compare;
+    uint64_t a, b;
+};
+
+struct seccomp_api {
+    void *(*init)(uint32_t action);
+    void (*release)(void *filter);
+    int (*resolve)(const char *name);
+    int (*add)(void *filter, uint32_t action, int number, unsigned count,
+               const struct argument *arguments);
+    int (*set)(void *filter, int attribute, uint32_t value);
+    int (*write)(void *filter, int fd);
+};
+
+static int
+open_library(struct seccomp_api *api, struct syn_err *err)
+{
+    static const char *const names[] = {"libseccomp.so.2", NULL};
+    static const struct syn_loader_row rows[] = {
+        {"seccomp_init", offsetof(struct seccomp_api, init), false},
+        {"seccomp_release", offsetof(struct seccomp_api, release), false},
+        {"seccomp_syscall_resolve_name", offsetof(struct seccomp_api, resolve), false},
+        {"seccomp_rule_add_array", offsetof(struct seccomp_api, add), false},
+        {"seccomp_attr_set", offsetof(struct seccomp_api, set), false},
+        {"seccomp_export_bpf", offsetof(struct seccomp_api, write), false},
+    };
+
+    if (syn_loader_open(NULL, names, rows, SYN_LEN(rows), api, NULL) < 0)
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED,
+                        "libseccomp.so.2 is not here: apt-get install libseccomp2");
+    return SYN_OK;
+}
+
+/* A name that this library or kernel does not know stays forbidden. */
+static int
+add_call(const struct seccomp_api *api, void *filter, uint32_t action, const char *name,
+         const struct argument *argument, struct syn_err *err)
+{
+    int number = api->resolve(name);
+    int rc = number < 0 ? 0 : api->add(filter, action, number, argument ? 1 : 0, argument);
+
+    return rc < 0 ? SYN_FAIL_SYS(err, -rc, "seccomp: %s", name) : SYN_OK;
+}
+
+static int
+add_calls(const struct seccomp_api *api, void *filter, struct syn_err *err)
+{
+    const struct argument no_namespaces = {0, COMPARE_MASKED_EQ, CLONE_NAMESPACES, 0};
+    const struct argument personalities[] = {{0, COMPARE_EQ, 0, 0},
+                                             {0, COMPARE_EQ, 0xffffffffU, 0}};
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(allowed); i++)
+        rc = add_call(api, filter, ACT_ALLOW, allowed[i], NULL, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(families); i++) {
+        const struct argument family = {0, COMPARE_EQ, (uint64_t)families[i], 0};
+
+        rc = add_call(api, filter, ACT_ALLOW, "socket", &family, err);
+    }
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(personalities); i++)
+        rc = add_call(api, filter, ACT_ALLOW, "personality", &personalities[i], err);
+    if (rc == SYN_OK)
+        rc = add_call(api, filter, ACT_ALLOW, "clone", &no_namespaces, err);
+    return rc < 0 ? rc : add_call(api, filter, ACT_ERRNO(ENOSYS), "clone3", NULL, err);
+}
+
+int
+syn_seccomp_program(int *ret_fd, struct syn_err *err)
+{
+    struct seccomp_api api = {0};
+    void *filter;
+    SYN_FD(fd);
+    int rc = open_library(&api, err);
+
+    if (rc < 0)
+        return rc;
+    filter = api.init(ACT_ERRNO(EPERM));
+    fd = memfd_create("seccomp", MFD_CLOEXEC);
+    if (filter == NULL || fd < 0)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a seccomp filter");
+    if (rc == SYN_OK)
+        (void)api.set(filter, ATTR_OPTIMIZE, 2); /* before 2.5 it does not know it */
+    if (rc == SYN_OK)
+        rc = add_calls(&api, filter, err);
+    if (rc == SYN_OK && (api.write(filter, fd) < 0 || lseek(fd, 0, SEEK_SET) < 0))
+        rc = SYN_FAIL(err, SYN_E_IO, "writing a seccomp filter");
+    if (filter != NULL)
+        api.release(filter);
+    if (rc == SYN_OK)
+        *ret_fd = syn_fd_take(&fd);
+    return rc;
 }

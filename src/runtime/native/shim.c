@@ -322,14 +322,15 @@ ask_stop(struct shim *shim, enum syn_shim_stop cause, int64_t grace_ms)
 
 /* ---- children ---- */
 
-/* It was started with a core at least; from here on it has what it asked for. Not every runtime has
- * a group of the program's own. */
+/* It had a core at least until now; from here on it has what it asked for. Not every runtime has a
+ * group of the program's own. */
 static void
 hold_cpu(struct shim *shim)
 {
     const struct syn_plan *plan = &shim->plan;
     int rc;
 
+    shim->hold_at_ms = SYN_SHIM_NEVER;
     if (plan->cpu_millicores == 0)
         return;
     if (!syn_str_eq(shim->program_cgroup, plan->cgroup))
@@ -349,7 +350,10 @@ syn_shim_started(struct shim *shim)
 
     shim->started_ms = syn_shim_wall_ms(shim);
     shim->sample_at_ms = now + SAMPLE_MS;
-    hold_cpu(shim);
+    if (shim->plan.eager_ms > 0)
+        shim->hold_at_ms = now + shim->plan.eager_ms;
+    else
+        hold_cpu(shim);
     if (shim->plan.wall_ms > 0)
         shim->limit_at_ms = now + shim->plan.wall_ms;
     /* Setting up the sandbox is not the program's time, unless the program is over already. */
@@ -429,6 +433,11 @@ answer(struct shim *shim, const char *request)
                  request[4] == '\0' ? shim->plan.grace_ms : (int64_t)number);
         return "ok";
     }
+    if (syn_str_eq(request, "settle")) {
+        if (shim->hold_at_ms != SYN_SHIM_NEVER)
+            hold_cpu(shim);
+        return "ok";
+    }
     if (syn_str_eq(request, "status"))
         return shim->started_ms == 0 ? "starting" : shim->init_done ? "exited" : "running";
     return "unknown request";
@@ -504,6 +513,8 @@ on_timers(struct shim *shim)
         shim->limit_at_ms = SYN_SHIM_NEVER;
         ask_stop(shim, SYN_SHIM_STOP_TIME, shim->plan.grace_ms);
     }
+    if (now >= shim->hold_at_ms)
+        hold_cpu(shim);
     if (now >= shim->kill_at_ms)
         kill_now(shim);
 }
@@ -514,7 +525,7 @@ syn_shim_turn(struct shim *shim, int64_t deadline_ms)
 {
     struct pollfd fds[FDS_FIXED + SYN_SHIM_CLIENTS_MAX];
     int64_t wake = SYN_MIN(SYN_MIN(SYN_MIN(shim->sample_at_ms, shim->kill_at_ms), shim->look_at_ms),
-                           SYN_MIN(shim->limit_at_ms, deadline_ms));
+                           SYN_MIN(SYN_MIN(shim->limit_at_ms, shim->hold_at_ms), deadline_ms));
     int64_t wait = wake == SYN_SHIM_NEVER ? -1 : SYN_MAX(wake - syn_shim_mono_ms(), 0);
 
     fds[0] = (struct pollfd){.fd = shim->signals, .events = POLLIN};
@@ -576,7 +587,7 @@ finish(struct shim *shim, const struct syn_err *cause)
     struct syn_err err;
 
     shim->limit_at_ms = shim->kill_at_ms = shim->sample_at_ms = SYN_SHIM_NEVER;
-    shim->look_at_ms = SYN_SHIM_NEVER;
+    shim->look_at_ms = shim->hold_at_ms = SYN_SHIM_NEVER;
     (void)!syn_cgroup_kill(&shim->layout, shim->plan.cgroup, NULL);
     shim->engine->drain(shim);
     syn_logger_finish(&shim->logger, syn_shim_wall_ms(shim));
@@ -620,7 +631,7 @@ shim_open(struct shim *shim, const char *dir, struct syn_err *err)
         shim->clients[i] = -1;
     syn_full_init(&shim->full);
     shim->sample_at_ms = shim->kill_at_ms = shim->limit_at_ms = SYN_SHIM_NEVER;
-    shim->look_at_ms = SYN_SHIM_NEVER;
+    shim->look_at_ms = shim->hold_at_ms = SYN_SHIM_NEVER;
     shim->mono_base_ms = syn_shim_mono_ms();
     shim->wall_base_ms = syn_wall_ms(syn_world_system());
     if (!syn_str_copy(shim->dir_path, sizeof(shim->dir_path), dir))

@@ -67,6 +67,7 @@ struct shim {
     int64_t started_ms; /* wall; 0 until it runs */
     int64_t ended_ms;
     int64_t sample_at_ms, kill_at_ms, limit_at_ms, look_at_ms; /* monotonic */
+    int64_t hold_at_ms; /* then it is held to its processor; likewise */
     enum syn_shim_stop stop;
     int64_t stop_grace_ms; /* asked for before it ran */
     bool node_shutdown, killed, lost;

@@ -14,6 +14,7 @@
 #include "scratch_priv.h"
 
 #define FILE_DISK "disk.img"
+#define FILE_GROW "growing" /* there while the image is being made larger */
 #define DIR_DATA  "data"
 
 static int
@@ -110,7 +111,7 @@ mount_disk(const char *disk, const char *data, struct syn_err *err)
 int
 syn_volume_open(const char *dir, int64_t bytes, char *out, size_t cap, struct syn_err *err)
 {
-    char disk[SYN_PATH_MAX];
+    char disk[SYN_PATH_MAX], mark[SYN_PATH_MAX];
     bool mounted = false;
     int rc;
 
@@ -122,11 +123,80 @@ syn_volume_open(const char *dir, int64_t bytes, char *out, size_t cap, struct sy
         rc = syn_path_format(out, cap, err, "%s/" DIR_DATA, dir);
     if (rc == SYN_OK)
         rc = syn_dir_make(AT_FDCWD, out, 0700, err);
+    if (rc == SYN_OK)
+        rc = syn_path_format(mark, sizeof(mark), err, "%s/" FILE_GROW, dir);
+    if (rc == SYN_OK && access(mark, F_OK) == 0)
+        return SYN_FAIL(err, SYN_E_CONFLICT, "%s was left in the middle of growing", disk);
     if (rc == SYN_OK && access(disk, F_OK) < 0)
         rc = make_disk(dir, disk, bytes, err);
     if (rc == SYN_OK)
         rc = is_mounted(dir, out, &mounted, err);
     return rc < 0 || mounted ? rc : mount_disk(disk, out, err);
+}
+
+int64_t
+syn_volume_disk_bytes(int64_t bytes)
+{
+    return syn_scratch_image_bytes(bytes);
+}
+
+/* What the journal has not brought home yet is: then the file system is whole by itself. */
+static int
+settle(const char *dir, const char *disk, const char *data, struct syn_err *err)
+{
+    int rc = mount_disk(disk, data, err);
+
+    return rc < 0 ? rc : syn_volume_close(dir, err);
+}
+
+/* A crash in the middle leaves the mark: then the file has its size, and what is in it is looked
+ * through before it is used. */
+static int
+grow_disk(const char *dir, const char *disk, const char *mark, int64_t file_bytes,
+          struct syn_err *err)
+{
+    bool broken_off = access(mark, F_OK) == 0;
+    SYN_FD(fd);
+    int rc = SYN_OK;
+
+    fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "creating %s", mark);
+    rc = sync_path(dir, err);
+    if (rc == SYN_OK)
+        rc = syn_scratch_grow(disk, file_bytes, broken_off, err);
+    if (rc == SYN_OK)
+        rc = sync_path(disk, err);
+    if (rc == SYN_OK && unlink(mark) < 0)
+        rc = SYN_FAIL_SYS(err, errno, "removing %s", mark);
+    return rc < 0 ? rc : sync_path(dir, err);
+}
+
+int
+syn_volume_grow(const char *dir, int64_t bytes, struct syn_err *err)
+{
+    char disk[SYN_PATH_MAX], data[SYN_PATH_MAX], mark[SYN_PATH_MAX];
+    int64_t file_bytes = syn_scratch_image_bytes(bytes);
+    bool mounted = false, broken_off;
+    struct stat st;
+    int rc = syn_path_format(disk, sizeof(disk), err, "%s/" FILE_DISK, dir);
+
+    if (rc == SYN_OK)
+        rc = syn_path_format(data, sizeof(data), err, "%s/" DIR_DATA, dir);
+    if (rc == SYN_OK)
+        rc = syn_path_format(mark, sizeof(mark), err, "%s/" FILE_GROW, dir);
+    if (rc < 0)
+        return rc;
+    broken_off = access(mark, F_OK) == 0;
+    if (stat(disk, &st) < 0)
+        return errno == ENOENT ? SYN_OK : SYN_FAIL_SYS(err, errno, "looking at %s", disk);
+    if (!broken_off && st.st_size >= file_bytes)
+        return SYN_OK;
+    rc = is_mounted(dir, data, &mounted, err);
+    if (rc < 0 || mounted)
+        return rc < 0 ? rc : SYN_VOLUME_MOUNTED;
+    rc = broken_off ? check_free(disk, err) : settle(dir, disk, data, err);
+    return rc < 0 ? rc : grow_disk(dir, disk, mark, SYN_MAX(file_bytes, st.st_size), err);
 }
 
 int

@@ -4,6 +4,7 @@
 import { createServer } from 'node:http';
 import { mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { Module } from 'node:module';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -164,6 +165,10 @@ const isBytes = (value) => ArrayBuffer.isView(value) || value instanceof ArrayBu
 const isStream = (value) => typeof value === 'object' && value !== null && !isBytes(value)
   && (Symbol.asyncIterator in value || typeof value.next === 'function');
 
+// To name Response is to load what fetch is made of, which takes longer than many a call.
+const isResponse = (value) => typeof value === 'object' && value !== null
+  && value.constructor?.name === 'Response' && typeof value.arrayBuffer === 'function';
+
 // A piece of content, and what kind of content it is.
 const pieceOf = (piece) => {
   if (typeof piece === 'string') return [Buffer.from(piece), 'text/plain; charset=utf-8'];
@@ -177,7 +182,7 @@ const pieceOf = (piece) => {
 // {status, headers, body} of what a handler gave back; the body is bytes or an iterator.
 const answerOf = (result) => {
   let [status, headers, body] = [200, {}, result];
-  if (typeof Response === 'function' && result instanceof Response) {
+  if (isResponse(result)) {
     return { status: result.status, headers: Object.fromEntries(result.headers), body: result.body ?? Buffer.alloc(0) };
   }
   if (typeof result === 'object' && result !== null && isStatus(result.status ?? result.statusCode)) {
@@ -305,6 +310,20 @@ const serve = async (handler, request, response) => {
 
 // --- life -----------------------------------------------------------------------------------------
 
+// Requests of our own, before any other may come: what compiles at the first one has a core now,
+// and may have a fraction of one then.
+const WARM = '/_synor/warm';
+const warmHandler = (event) => ({ status: 200, headers: { 'x-warm': 1 }, body: { got: event.json } });
+const warm = (port, address) => new Promise((resolve) => {
+  const link = connect(port, address, () => {
+    link.write(`POST ${WARM} HTTP/1.1\r\nhost: f\r\ncontent-type: application/json\r\n`
+      + 'x-synor-deadline: 9999999999999\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}');
+  });
+  link.resume();
+  link.on('error', resolve);
+  link.on('close', resolve);
+});
+
 const main = async () => {
   const port = env.PORT ?? '';
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) return fail(`PORT: "${port}": expected 0 to 65535`);
@@ -314,11 +333,13 @@ const main = async () => {
     (request, response) => {
       if (request.url.split('?')[0] === '/_synor/health') {
         request.resume();
-        response.end('ok\n');
+        response.statusCode = ready ? 200 : 503;
+        response.end(ready ? 'ok\n' : 'starting\n');
         return;
       }
-      void serve(handler, request, response);
+      void serve(!ready && request.url === WARM ? warmHandler : handler, request, response);
     });
+  let ready = false;
   server.requestTimeout = 0; // its deadline is the gateway's to keep
   server.on('error', (error) => fail(`listening on port ${port}: ${error.message}`));
   process.on('SIGTERM', () => {
@@ -328,11 +349,14 @@ const main = async () => {
     server.closeIdleConnections?.();
     server.keepAliveTimeout = 1;
   });
+  const address = env.SYNOR_ADDRESS || '0.0.0.0';
+  await new Promise((resolve) => { server.listen(Number(port), address, 1024, resolve); });
+  for (let round = 0; round < 3; round += 1) {
+    await warm(server.address().port, address === '0.0.0.0' ? '127.0.0.1' : address);
+  }
   cold = `create=${Math.round(begun * 1000)};initialise=${Math.round((performance.now() - begun) * 1000)}`;
-  server.listen(Number(port), env.SYNOR_ADDRESS || '0.0.0.0', 1024, () => {
-    if (port === '0') say(`listens on port ${server.address().port}`);
-  });
-  return server;
+  ready = true;
+  if (port === '0') say(`listens on port ${server.address().port}`);
 };
 
 await main();

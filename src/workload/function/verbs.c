@@ -204,7 +204,10 @@ syn_function_rollback(json_t *function, const json_t *versions, int64_t version,
                       struct syn_err *err)
 {
     json_t *status = syn_document_status(function);
-    int64_t wanted = version > 0 ? version : syn_json_i64(status, "previous", 0);
+    /* Of two that part what comes the active one is the one before. */
+    bool parted = json_array_size(json_object_get(status, "traffic")) > 1;
+    int64_t before = syn_json_i64(status, parted ? "active" : "previous", 0);
+    int64_t wanted = version > 0 ? version : before;
     const json_t *found;
     int rc = may_change(function, err);
 

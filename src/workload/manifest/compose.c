@@ -137,26 +137,31 @@ take_ports(const struct manifest_at *at, json_t *value, struct syn_err *err)
 }
 
 /* Only these words, which say what is so anyway. */
+/* Is it one of "a|b|c"? */
+static bool
+is_choice(const char *choices, const char *said)
+{
+    for (size_t len; *choices != '\0'; choices += len + (choices[len] == '|')) {
+        len = strcspn(choices, "|");
+        if (strlen(said) == len && memcmp(said, choices, len) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int
 take_if_word(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     SYN_BUF(text);
-    const char *said;
-    const char *choices = at->rule->to;
-    size_t len;
 
     if (!manifest_text(value, &text))
-        return manifest_wrong(at, err, choices);
+        return manifest_wrong(at, err, at->rule->to);
     if (syn_buf_ok(&text, err) < 0)
         return SYN_E_NOMEM;
-    said = syn_buf_text(&text);
-    for (; *choices != '\0'; choices += len + (choices[len] == '|')) {
-        len = strcspn(choices, "|");
-        if (strlen(said) == len && memcmp(said, choices, len) == 0)
-            return SYN_OK;
-    }
-    return manifest_unknown(at, err, "%.40s is not to be had; here it is always %s", said,
-                            at->rule->to);
+    if (is_choice(at->rule->to, syn_buf_text(&text)))
+        return SYN_OK;
+    return manifest_unknown(at, err, "%.40s is not to be had; here it is always %s",
+                            syn_buf_text(&text), at->rule->to);
 }
 
 static int
@@ -345,10 +350,31 @@ take_update(const struct manifest_at *at, json_t *value, struct syn_err *err)
 }
 
 static int
+take_restart(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct {
+        const char *word, *restart;
+    } words[] = {{"always", "always"}, {"unless-stopped", "always"},
+                 {"any", "always"},    {"no", "never"},
+                 {"none", "never"},    {"on-failure", "on-failure"}};
+    const char *said = json_string_value(value);
+
+    if (said == NULL)
+        return manifest_wrong(at, err, at->rule->to);
+    for (size_t i = 0; i < SYN_LEN(words); i++)
+        if (syn_str_eq(words[i].word, said) && is_choice(at->rule->to, said))
+            return syn_json_set_str(at->spec, "restart", words[i].restart, err);
+    return manifest_unknown(at, err, "%.40s is not to be had; here it is %s%s", said, at->rule->to,
+                            syn_str_starts(said, "on-failure:")
+                                ? ", and what fails is started again as often as it takes"
+                                : "");
+}
+
+static int
 take_restart_policy(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     static const struct manifest_rule rows[] = {
-        {"condition", take_if_word, "any", NULL},
+        {"condition", take_restart, "none|on-failure|any", NULL},
         {"delay", NULL, NULL, "pauses grow by themselves, from 1 s to 5 min"},
         {"max_attempts", NULL, NULL, "a service is started again for as long as it is wanted"},
         {"window", NULL, NULL, NULL},
@@ -437,7 +463,7 @@ take_service(const struct manifest_at *at, const char *name, json_t *service, st
         {"scale", manifest_take_whole, "replicas", NULL},
         {"cpus", manifest_take_text, "cpu_millicores", NULL},
         {"mem_limit", manifest_take_text, "memory_bytes", NULL},
-        {"restart", take_if_word, "always|unless-stopped", NULL},
+        {"restart", take_restart, "no|always|on-failure|unless-stopped", NULL},
         {"stop_grace_period", manifest_take_text, "stop_grace_ms", NULL},
         {"stop_signal", manifest_take_signal, NULL, NULL},
         {"user", manifest_take_user, NULL, NULL},

@@ -263,10 +263,22 @@ take_exec(const struct manifest_at *at, json_t *value, struct syn_err *err)
     return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
 }
 
+static int
+take_grpc(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"port", manifest_take_whole, "port", NULL},
+        {"service", manifest_take_text, "service", NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int rc = manifest_set_take(at, "kind", json_string("grpc"), err);
+
+    return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
+}
+
 #define PROBE_RULES                                                                           \
     {"httpGet", take_http, NULL, NULL}, {"tcpSocket", take_tcp, NULL, NULL},                  \
-        {"exec", take_exec, NULL, NULL},                                                      \
-        {"grpc", NULL, NULL, "a check asks by HTTP, TCP or exec"},                            \
+        {"exec", take_exec, NULL, NULL}, {"grpc", take_grpc, NULL, NULL},                     \
         {"periodSeconds", take_seconds, "interval_ms", NULL},                                 \
         {"timeoutSeconds", take_seconds, "timeout_ms", NULL},                                 \
         {"initialDelaySeconds", NULL, NULL, NULL}, /* it is asked from its start, may fail */ \
@@ -436,7 +448,36 @@ find_volume(const struct manifest_at *at, const char *name)
     return NULL;
 }
 
-/* An empty folder in memory, or a volume of the account. */
+/* An empty folder, in memory or on the disk. */
+static int
+take_empty(const struct manifest_at *at, const char *path, json_t *empty, struct syn_err *err)
+{
+    static const struct manifest_rule size = {"sizeLimit", take_memory, "size_bytes", NULL};
+    const char *medium = syn_json_str(empty, "medium", "");
+    json_t *limit = json_object_get(empty, "sizeLimit"), *mount = NULL;
+    struct manifest_at below;
+    int rc;
+
+    manifest_below(at, "sizeLimit", 0, &below);
+    if (*medium == '\0') {
+        rc = manifest_mount(at, "scratch", path, &mount, err);
+        return rc < 0 || limit == NULL
+                   ? rc
+                   : manifest_note(&below, err,
+                                   "its limit is that of all scratch space, ephemeral-storage");
+    }
+    if (!syn_str_eq(medium, "Memory"))
+        return manifest_unknown(at, err, "emptyDir.medium %.40s: Memory is understood, or none",
+                                medium);
+    rc = manifest_mount(at, "tmpfs", path, &mount, err);
+    if (rc < 0 || limit == NULL)
+        return rc;
+    below.spec = mount;
+    below.rule = &size;
+    return take_memory(&below, limit, err);
+}
+
+/* An empty folder, or a volume of the account. */
 static int
 take_volume_mount(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
@@ -444,10 +485,6 @@ take_volume_mount(const struct manifest_at *at, json_t *value, struct syn_err *e
                *path = syn_json_str(value, "mountPath", "");
     json_t *volume = find_volume(at, name), *empty = json_object_get(volume, "emptyDir");
     const json_t *claim = json_object_get(volume, "persistentVolumeClaim");
-    static const struct manifest_rule size = {"sizeLimit", take_memory, "size_bytes", NULL};
-    struct manifest_at below;
-    json_t *mount = NULL;
-    int rc;
 
     if (volume == NULL)
         return SYN_FAIL(err, SYN_E_INVALID, "%s: no volume of the pod is called \"%.63s\"",
@@ -457,18 +494,12 @@ take_volume_mount(const struct manifest_at *at, json_t *value, struct syn_err *e
                                json_is_true(json_object_get(claim, "readOnly")) ||
                                    json_is_true(json_object_get(value, "readOnly")),
                                err);
-    if (!syn_str_eq(syn_json_str(empty, "medium", ""), "Memory"))
-        return manifest_unknown(at, err,
-                                "%.63s: persistentVolumeClaim, and emptyDir with medium: Memory, "
-                                "are understood; see --secret-file of service deploy for secrets",
-                                name);
-    rc = manifest_mount(at, "tmpfs", path, &mount, err);
-    if (rc < 0 || json_object_get(empty, "sizeLimit") == NULL)
-        return rc;
-    manifest_below(at, "sizeLimit", 0, &below);
-    below.spec = mount;
-    below.rule = &size;
-    return take_memory(&below, json_object_get(empty, "sizeLimit"), err);
+    return empty != NULL
+               ? take_empty(at, path, empty, err)
+               : manifest_unknown(at, err,
+                                  "%.63s: persistentVolumeClaim and emptyDir are understood; see "
+                                  "--secret-file of service deploy for secrets",
+                                  name);
 }
 
 static int
@@ -570,7 +601,8 @@ take_restart(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     return syn_str_eq(json_string_value(value), "Always")
                ? SYN_OK
-               : manifest_unknown(at, err, "replicas of a service are always started again");
+               : manifest_unknown(at, err,
+                                  "a Deployment's are always started again, in Kubernetes, too");
 }
 
 static int

@@ -129,7 +129,7 @@ test_compose(void **state)
     assert_string_equal(syn_json_str(read, "app", ""), "shop");
     assert_json(json_object_get(json_array_get(items, 0), "spec"),
                 "{\"image\":\"synor://images/db\",\"env\":{\"N\":\"5\",\"T\":\"true\",\"E\":\"\"},"
-                "\"health\":{\"kind\":\"none\"}}");
+                "\"health\":{\"kind\":\"none\"},\"restart\":\"always\"}");
     assert_json(json_object_get(json_array_get(items, 1), "spec"),
                 "{\"image\":\"synor://images/web\","
                 "\"args\":[\"serve\",\"--title\",\"a b\",\"c \\\" d\",\"/root\"],"
@@ -168,6 +168,13 @@ test_what_a_container_is_given(void **state)
                 "      volumes: [{name: c, emptyDir: {medium: Memory, sizeLimit: 8Mi}}]\n",
                 "{\"user\":\"7\",\"image\":\"w\",\"workdir\":\"/app\",\"mounts\":[{\"path\":\"/c\","
                 "\"kind\":\"tmpfs\",\"size_bytes\":8388608}]}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        volumeMounts: [{name: c, mountPath: /c}]\n"
+                "      volumes: [{name: c, emptyDir: {}}]\n",
+                "{\"image\":\"w\",\"mounts\":[{\"path\":\"/c\",\"kind\":\"scratch\"}]}");
+    assert_spec("services:\n  w:\n    image: w\n    volumes: [/c]\n",
+                "{\"image\":\"w\",\"mounts\":[{\"path\":\"/c\",\"kind\":\"scratch\"}]}");
     read = read_file("services:\n  w:\n    image: w\n    user: root\n    tmpfs: '/a:uid=5'\n"
                      "    secrets: [{source: s, mode: 292}, Bad_Name]\n    stop_signal: SIGKILL\n"
                      "    cap_add: [NET_ADMIN]\n    read_only: false\n"
@@ -199,11 +206,10 @@ test_volumes(void **state)
                 "{\"image\":\"w\",\"mounts\":["
                 "{\"path\":\"/c\",\"kind\":\"volume\",\"source\":\"data\",\"read_only\":true},"
                 "{\"path\":\"/d\",\"kind\":\"volume\",\"source\":\"data\"}]}");
-    read =
-        read_file("services:\n  w:\n    image: w\n    volumes: ['/a:/b', '/c', 'd:/e:z', 'F:/g', "
-                  "{type: bind, source: /h, target: /i, bind: {}}]\n"
-                  "volumes: {d: {driver: nfs}}\n",
-                  NULL);
+    read = read_file("services:\n  w:\n    image: w\n    volumes: ['/a:/b', c, 'd:/e:z', 'F:/g', "
+                     "{type: bind, source: /h, target: /i, bind: {}}]\n"
+                     "volumes: {d: {driver: nfs}}\n",
+                     NULL);
     assert_paths(read, "services.w.volumes[0] services.w.volumes[1] services.w.volumes[2] "
                        "services.w.volumes[3] services.w.volumes[4].bind services.w.volumes[4] "
                        "volumes.d ");
@@ -241,6 +247,12 @@ test_checks(void **state)
                 "        livenessProbe: {tcpSocket: {port: 5}}\n",
                 "{\"image\":\"w\",\"liveness\":{\"kind\":\"tcp\",\"port\":5},"
                 "\"health\":{\"kind\":\"none\"}}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        readinessProbe: {grpc: {port: 5, service: pkg.A}}\n"
+                "        startupProbe: {grpc: {port: 6}}\n",
+                "{\"image\":\"w\",\"startup\":{\"kind\":\"grpc\",\"port\":6},\"health\":{\"kind\":"
+                "\"grpc\",\"port\":5,\"service\":\"pkg.A\",\"start_ms\":30000,\"ends\":false}}");
 }
 
 static void
@@ -249,12 +261,12 @@ test_what_is_not_understood_is_named(void **state)
     SYN_JSON(read);
 
     (void)state;
-    read = read_file(
-        "services:\n  web:\n    image: synor://w\n    privileged: true\n"
-        "    volumes: [./a:/b]\n    replica: 2\n    enviroment: {}\n"
-        "    ports: ['53:53/udp', 80, 81]\n    depends_on: {}\n"
-        "    healthcheck: {test: [CMD, pg_isready]}\n    restart: 'no'\nconfigs: {a: {}}\n",
-        NULL);
+    read = read_file("services:\n  web:\n    image: synor://w\n    privileged: true\n"
+                     "    volumes: [./a:/b]\n    replica: 2\n    enviroment: {}\n"
+                     "    ports: ['53:53/udp', 80, 81]\n    depends_on: {}\n"
+                     "    healthcheck: {test: [CMD, pg_isready]}\n    restart: "
+                     "'on-failure:3'\nconfigs: {a: {}}\n",
+                     NULL);
     assert_json(
         json_object_get(read, "unknown"),
         "[{\"path\":\"services.web.privileged\",\"message\":\"true is not to be had; here it is "
@@ -266,9 +278,39 @@ test_what_is_not_understood_is_named(void **state)
         "{\"path\":\"services.web.ports[0]\",\"message\":\"services speak TCP\"},"
         "{\"path\":\"services.web.ports[2]\",\"message\":\"a service has one port; this one has "
         "80\"},"
-        "{\"path\":\"services.web.restart\",\"message\":\"no is not to be had; here it is always "
-        "always|unless-stopped\"},"
+        "{\"path\":\"services.web.restart\",\"message\":\"on-failure:3 is not to be had; here it "
+        "is no|always|on-failure|unless-stopped, and what fails is started again as often as it "
+        "takes\"},"
         "{\"path\":\"configs\",\"message\":\"use environment, or put the file into the image\"}]");
+}
+
+static void
+test_compose_restarts(void **state)
+{
+    static const struct {
+        const char *line, *restart;
+    } rows[] = {{"restart: no", "never"},
+                {"restart: on-failure", "on-failure"},
+                {"restart: unless-stopped", "always"},
+                {"deploy: {restart_policy: {condition: none}}", "never"},
+                {"deploy: {restart_policy: {condition: on-failure}}", "on-failure"},
+                {"deploy: {restart_policy: {condition: any}}", "always"},
+                {"init: true", "?"}};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char text[160];
+        SYN_JSON(read);
+
+        (void)snprintf(text, sizeof(text), "services:\n  web:\n    image: synor://w\n    %s\n",
+                       rows[i].line);
+        read = read_file(text, NULL);
+        assert_string_equal(
+            syn_json_str(json_object_get(json_array_get(json_object_get(read, "items"), 0), "spec"),
+                         "restart", "?"),
+            rows[i].restart);
+        assert_json(json_object_get(read, "unknown"), "[]");
+    }
 }
 
 static const char deployment[] =
@@ -455,6 +497,7 @@ main(void)
         cmocka_unit_test(test_volumes),
         cmocka_unit_test(test_checks),
         cmocka_unit_test(test_what_is_not_understood_is_named),
+        cmocka_unit_test(test_compose_restarts),
         cmocka_unit_test(test_kubernetes),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_variables),

@@ -182,6 +182,12 @@ short_volume(const struct manifest_at *at, const char *text, struct syn_err *err
     size_t len = strcspn(text, ":"), rest;
     const char *mode;
 
+    if (text[0] == '/' &&
+        text[len] == '\0') { /* without a name: empty, and gone with the replica */
+        json_t *mount = NULL;
+
+        return manifest_mount(at, "scratch", text, &mount, err);
+    }
     if (text[0] == '/' || text[0] == '.' || text[0] == '~')
         return manifest_unknown(at, err,
                                 "%.80s: folders of the machine cannot be had; use a volume: "

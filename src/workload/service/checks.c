@@ -10,8 +10,10 @@
 
 /* clang-format off */
 #define CHECK_FIELDS \
-    {.name = "kind", .kind = SYN_FIELD_STR, .choices = "none|tcp|http|exec", \
+    {.name = "kind", .kind = SYN_FIELD_STR, .choices = "none|tcp|http|exec|grpc", \
      .help = "how it is found out; default http with a path, exec with a command, tcp with a port, else none"}, \
+    {.name = "service", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_GRPC_NAME_MAX, \
+     .help = "grpc: which service of the program is asked about (grpc.health.v1); default all of it"}, \
     {.name = "path", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_PATH_MAX, .fallback = "\"\"", \
      .help = "http: what is asked for; an answer of 200 to 399 is well"}, \
     {.name = "host", .kind = SYN_FIELD_STR, .min = 1, .max = SYN_SERVICE_HOST_MAX, \
@@ -173,9 +175,17 @@ check_one(const json_t *spec, const json_t *check, const char *where, struct syn
 {
     const char *kind = syn_json_str(check, "kind", "none"), *path = syn_json_str(check, "path", "");
     bool http = syn_str_eq(kind, "http"), tcp = syn_str_eq(kind, "tcp");
+    bool grpc = syn_str_eq(kind, "grpc");
+    const char *service = syn_json_str(check, "service", "");
     int rc;
 
-    if ((http || tcp) && service_check_port(spec, check) == 0)
+    if (!grpc && *service)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.%s.service: only a check by grpc has one", where);
+    if (!value_ok(service) || strchr(service, ' '))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.%s.service: \"%.80s\": expected a name such as pkg.Service", where,
+                        service);
+    if ((http || tcp || grpc) && service_check_port(spec, check) == 0)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.%s: there is no port to check; set port or %s.port", where, where);
     if (http && !service_check_path_ok(path))

@@ -329,6 +329,8 @@ note_endpoints(struct step *step, struct syn_err *err)
         rc = syn_json_pack(&counts, err, "{s:i, s:i, s:i, s:i}", "wanted",
                            stop_requested(step) ? 0 : (int)step->spec.replicas, "live", (int)live,
                            "ready", (int)is_ready, "updated", (int)step->rollout.updated);
+    if (rc == SYN_OK && step->done > 0)
+        rc = syn_json_set_i64(counts, "done", step->done, err);
     return rc < 0 ? rc : syn_json_set_take(step->status, "replicas", counts, err);
 }
 
@@ -340,8 +342,8 @@ complete(const struct step *step)
     bool tried =
         step->staged && (step->stage.word == STAGE_STARTING || step->stage.word == STAGE_TESTING);
 
-    return !tried && rollout->updated >= step->spec.replicas &&
-           rollout->current == step->spec.replicas && rollout->old == 0;
+    return !tried && rollout->updated + step->done - step->done_badly >= step->spec.replicas &&
+           rollout->current <= step->spec.replicas && rollout->old == 0;
 }
 
 /* Is what is wanted other than what was last brought about? */
@@ -378,6 +380,22 @@ note_complete(struct step *step, struct syn_err *err)
                                      syn_json_i64(step->service, "generation", 0), err);
 }
 
+/* Some, or all, have ended for good. */
+static int
+state_done(struct step *step, struct syn_err *err)
+{
+    uint32_t want = step->spec.replicas;
+    char message[CONTROL_MESSAGE_MAX];
+
+    (void)snprintf(message, sizeof(message), "%u of %u %s ended and %s not restarted; %u %s ready",
+                   SYN_MIN(step->done, want), want,
+                   syn_plural(want, "replica has", "replicas have"),
+                   syn_plural(step->done, "is", "are"), step->rollout.updated,
+                   syn_plural(step->rollout.updated, "is", "are"));
+    return service_step_state(step, SYN_SERVICE_RUNNING,
+                              step->rollout.updated == 0 ? "completed" : "ready", message, err);
+}
+
 static int
 state_complete(struct step *step, struct syn_err *err)
 {
@@ -398,6 +416,8 @@ state_complete(struct step *step, struct syn_err *err)
     if (want == 0)
         return service_step_state(step, SYN_SERVICE_RUNNING, "scaled-to-zero",
                                   "no replica is wanted", err);
+    if (step->done > 0)
+        return state_done(step, err);
     (void)snprintf(message, sizeof(message), "%s%u of %u %s ready%s", failed_text, want, want,
                    syn_plural(want, "replica is", "replicas are"), kept_text);
     if (back <= 0 && low)
@@ -419,6 +439,8 @@ going_on(const struct step *step, enum syn_service_state *ret_state)
                 syn_document_time(step->status, "deployed_at") + step->spec.update_deadline_ms;
 
     *ret_state = SYN_SERVICE_DEGRADED;
+    if (step->done_badly > 0)
+        return "ended";
     if (step->stable == 0 && late)
         return "deploy-failed";
     if (step->no_room)
@@ -466,7 +488,10 @@ state_incomplete(struct step *step, struct syn_err *err)
     const char *reason = going_on(step, &state);
     char message[CONTROL_MESSAGE_MAX], sofar[200], pause[160] = "";
 
-    if (step->no_room)
+    if (step->done_badly > 0)
+        (void)snprintf(pause, sizeof(pause), "; %u failed and %s not to be restarted",
+                       step->done_badly, syn_plural(step->done_badly, "is", "are"));
+    else if (step->no_room)
         (void)snprintf(pause, sizeof(pause), ": %.150s", step->no_room_text);
     else if (step->failures > 0)
         (void)snprintf(pause, sizeof(pause), ": %u %s soon after the start", step->failures,
@@ -568,6 +593,7 @@ phase_forget(struct step *step, struct syn_err *err)
 
         if (member->attempt + SYN_SERVICE_ENDED_MAX > step->serial || !billed(step, member) ||
             !member_usage_complete(member, step->view->cluster, step->view->now_ms, &until_ms) ||
+            service_done(step, member) ||
             (service_failed_early(step, member) &&
              ended_ms + SYN_SERVICE_BACKOFF_WINDOW_MS > step->view->now_ms))
             continue;

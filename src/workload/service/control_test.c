@@ -687,6 +687,112 @@ test_scales_by_schedule(void **state)
     world_free(world);
 }
 
+/* ---- what ends and is not started again ---- */
+
+#define ENDS(restart, replicas)                          \
+    "{\"image\":\"synor://img\",\"replicas\":" #replicas \
+    ",\"update_deadline_ms\":60000,\"cpu_millicores\":500,\"restart\":\"" restart "\"}"
+
+static json_t *
+newest(const struct world *world)
+{
+    return json_array_get(world->instances, json_array_size(world->instances) - 1);
+}
+
+static void
+test_what_ended_well_is_not_restarted(void **state)
+{
+    struct world *world = world_new(ENDS("on-failure", 2));
+
+    (void)state;
+    run(world, 2, 0);
+    report(world, json_array_get(world->instances, 0), "exited", "failed", false);
+    world->now_ms += SYN_SERVICE_BACKOFF_FIRST_MS;
+    run(world, 2, 0);
+    assert_int_equal(json_array_size(world->instances), 3);
+    expect(world, "running", "ready");
+    report(world, json_array_get(world->instances, 1), "exited", "completed", false);
+    run(world, 2, 0);
+    assert_int_equal(json_array_size(world->instances), 3);
+    expect(world, "running", "ready");
+    report(world, newest(world), "exited", "completed", false);
+    run(world, 2, 0);
+    assert_int_equal(json_array_size(world->instances), 3);
+    expect(world, "running", "completed");
+    /* A place that is new is filled, one that is done is not. */
+    update(world, ENDS("on-failure", 3), "bone");
+    run(world, 2, 0);
+    assert_int_equal(json_array_size(world->instances), 4);
+    assert_int_equal(syn_json_i64(syn_document_spec(newest(world)), "rank", -1), 2);
+    report(world, newest(world), "exited", "completed", false);
+    run(world, 1, 0);
+    expect(world, "running", "completed");
+    /* A new version begins anew, in every place; and so it is with always. */
+    update(world, ENDS("on-failure", 3), "btwo");
+    run(world, 3, 0);
+    assert_int_equal(count(world, 2, true), 3);
+    expect(world, "running", "ready");
+    report(world, newest(world), "exited", "completed", false);
+    run(world, 1, 0);
+    assert_int_equal(count(world, 2, false), 2);
+    update(world, ENDS("always", 3), "btwo");
+    assert_int_equal(json_array_size(world->versions), 2);
+    run(world, 2, 0);
+    assert_int_equal(count(world, 2, true), 3);
+    /* What was replaced before is no place that is done. */
+    update(world, ENDS("never", 3), "btwo");
+    run(world, 2, 0);
+    assert_int_equal(count(world, 2, true), 3);
+    expect(world, "running", "ready");
+    world_free(world);
+}
+
+static void
+test_what_is_never_restarted_may_fail(void **state)
+{
+    struct world *world = world_new(ENDS("never", 1));
+
+    (void)state;
+    run(world, 2, 0);
+    report(world, newest(world), "exited", "completed", false);
+    run(world, 2, 0);
+    expect(world, "running", "completed");
+    /* A version that fails gives way to the one that did its work, which is not done again. */
+    update(world, ENDS("never", 1), "btwo");
+    step(world);
+    report(world, newest(world), "exited", "failed", false);
+    run(world, 2, 0);
+    assert_int_equal(json_array_size(world->instances), 2);
+    expect(world, "running", "completed");
+    assert_int_equal(events(world, "rolled-back"), 1);
+    world_free(world);
+    /* The first one has nothing to go back to. */
+    world = world_new(ENDS("never", 1));
+    step(world);
+    report(world, newest(world), "exited", "failed", false);
+    run(world, 2, 0);
+    assert_int_equal(json_array_size(world->instances), 1);
+    expect(world, "degraded", "ended");
+    world_free(world);
+}
+
+/* Who ends with his node did not end by himself. */
+static void
+test_never_is_of_programs_not_of_nodes(void **state)
+{
+    struct world *world = world_new(ENDS("never", 1));
+    unsigned node;
+
+    (void)state;
+    run(world, 2, 0);
+    (void)sscanf(syn_json_str(syn_document_spec(newest(world)), "node", ""), "node-%u", &node);
+    put_node(world, node, "left");
+    run(world, 3, 0);
+    assert_int_equal(json_array_size(world->instances), 2);
+    expect(world, "running", "ready");
+    world_free(world);
+}
+
 /* ---- memory ---- */
 
 static int
@@ -741,6 +847,9 @@ main(void)
         cmocka_unit_test(test_needs_networks),
         cmocka_unit_test(test_scales_by_what_is_scraped),
         cmocka_unit_test(test_scales_by_schedule),
+        cmocka_unit_test(test_what_ended_well_is_not_restarted),
+        cmocka_unit_test(test_what_is_never_restarted_may_fail),
+        cmocka_unit_test(test_never_is_of_programs_not_of_nodes),
         cmocka_unit_test(test_a_step_survives_without_memory),
     };
 

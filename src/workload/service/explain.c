@@ -215,7 +215,7 @@ add_fix(const struct syn_service_explain_view *view, const char *reason, json_t 
     char text[SENTENCE_MAX] = "";
 
     if (syn_str_eq(reason, "crash-loop") || syn_str_eq(reason, "deploy-failed") ||
-        syn_str_eq(reason, "rolled-back"))
+        syn_str_eq(reason, "rolled-back") || syn_str_eq(reason, "ended"))
         (void)snprintf(text, sizeof(text), "read what it said: synor compute service logs %s",
                        name);
     else if (syn_str_eq(reason, "budget"))

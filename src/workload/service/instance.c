@@ -9,6 +9,8 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/place.h>
 
+#define EAGER_MS 30000
+
 void
 syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_MAX])
 {
@@ -138,6 +140,8 @@ spec_numbers(const struct replica *replica, json_t *spec, struct syn_err *err)
         {"port", replica->spec.port},
         {"stop_grace_ms", replica->spec.stop_grace_ms},
         {"drain_ms", replica->spec.drain_ms},
+        /* Somebody waits for a function's start; what it may use is for its calls. */
+        {"eager_ms", replica->spec.function ? EAGER_MS : 0},
         {"time_limit_ms", 0},
         {"priority", syn_json_i64(syn_document_spec(replica->made->service), "priority", 0)},
     };

@@ -11,8 +11,8 @@
 static const struct syn_field mount_fields[] = {
     {.name = "path", .kind = SYN_FIELD_STR, .required = true, .min = 2, .max = SYN_SERVICE_MOUNT_PATH_MAX,
      .help = "where it is found; absolute, outside /proc, /sys and /dev"},
-    {.name = "kind", .kind = SYN_FIELD_STR, .required = true, .choices = "tmpfs|secret|content|volume",
-     .help = "tmpfs: empty, in the replica's memory; secret: one of the account's as a file that its user alone may "
+    {.name = "kind", .kind = SYN_FIELD_STR, .required = true, .choices = "tmpfs|scratch|secret|content|volume",
+     .help = "tmpfs: empty, in the replica's memory; scratch: empty, in its scratch space; secret: one of the account's as a file that its user alone may "
              "read; content: what is stored, read-only; volume: what the account keeps on a node"},
     {.name = "source", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_MOUNT_PATH_MAX,
      .help = "secret: its name; content: synor://NAME or synor://CID; volume: its name"},
@@ -98,6 +98,16 @@ check_source(const char *path, const char *kind, const char *source, struct syn_
                           source, kind);
 }
 
+/* Its limit is that of the scratch space. */
+static int
+check_scratch(const json_t *mount, const char *path, struct syn_err *err)
+{
+    if (*syn_json_str(mount, "source", ""))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.mounts: %s: a scratch folder begins empty; leave source out", path);
+    return SYN_OK;
+}
+
 static int
 check_mount(const json_t *spec, json_t *mount, struct syn_err *err)
 {
@@ -119,6 +129,8 @@ check_mount(const json_t *spec, json_t *mount, struct syn_err *err)
         return check_tmpfs(spec, mount, path, err);
     if (json_object_get(mount, "size_bytes"))
         return SYN_FAIL(err, SYN_E_INVALID, "spec.mounts: %s: a %s has no size_bytes", path, kind);
+    if (syn_str_eq(kind, "scratch"))
+        return check_scratch(mount, path, err);
     return check_source(path, kind, syn_json_str(mount, "source", ""), err);
 }
 

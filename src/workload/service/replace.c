@@ -26,6 +26,8 @@ free_number(const struct step *step)
         for (i = 0; i < step->members_count && !taken; i++)
             taken = !step->members[i].ended && !service_going(&step->members[i]) &&
                     step->members[i].rank == number;
+        for (i = 0; i < step->members_count && !taken && step->done > 0; i++)
+            taken = step->members[i].rank == number && service_done(step, &step->members[i]);
         json_array_foreach (step->created, i, doc)
             taken = taken || syn_json_i64(syn_document_spec(doc), "rank", -1) == number;
         if (!taken)
@@ -319,6 +321,8 @@ service_phase_rollout(struct step *step, struct syn_err *err)
                                       .unavailable = alone ? SYN_MAX(step->spec.max_unavailable, 1U)
                                                            : step->spec.max_unavailable,
                                       .fresh = plan.fresh,
+                                      .done = step->done,
+                                      .done_well = step->done - step->done_badly,
                                       .base = plan.base};
     const char *stop = syn_json_str(step->status, "stop_requested", NULL);
     SYN_SCOPED(syn_free_scope) struct rollout_replica *replicas = NULL;

@@ -84,6 +84,15 @@ let_go(struct rollout *sum, struct rollout_replica *one, const struct rollout_pa
     count(sum, one, pace, UINT32_MAX); /* one less: unsigned numbers wrap */
 }
 
+/* So many must take traffic. */
+static uint32_t
+least_ready(const struct rollout_pace *pace)
+{
+    uint32_t spared = pace->unavailable + pace->done_well;
+
+    return pace->want > spared ? pace->want - spared : 0;
+}
+
 /* There are more of the kind than wanted. */
 static void
 thin_out(struct rollout *sum, struct rollout_replica *replicas, size_t replicas_count,
@@ -91,7 +100,7 @@ thin_out(struct rollout *sum, struct rollout_replica *replicas, size_t replicas_
 {
     const uint32_t *have = kind == THE_NEW ? &sum->current : &sum->base;
     uint32_t most = kind == THE_NEW ? pace->fresh : pace->want;
-    uint32_t floor = pace->want > pace->unavailable ? pace->want - pace->unavailable : 0;
+    uint32_t floor = least_ready(pace);
 
     while (*have > most) {
         struct rollout_replica *one = first_to_go(replicas, replicas_count, pace, kind, false);
@@ -109,7 +118,7 @@ rollout_decide(struct rollout_replica *replicas, size_t replicas_count,
                const struct rollout_pace *pace)
 {
     struct rollout sum = count_up(replicas, replicas_count, pace);
-    uint32_t floor = pace->want > pace->unavailable ? pace->want - pace->unavailable : 0;
+    uint32_t floor = least_ready(pace);
     struct rollout_replica *one;
 
     thin_out(&sum, replicas, replicas_count, pace, THE_NEW);
@@ -122,7 +131,7 @@ rollout_decide(struct rollout_replica *replicas, size_t replicas_count,
         let_go(&sum, one, pace);
     if (pace->base == ROLLOUT_WHOLE && sum.base < pace->want)
         sum.create_base = pace->want - sum.base;
-    while (sum.current + sum.create < pace->fresh &&
+    while (sum.current + sum.create + pace->done < pace->fresh &&
            (pace->base != ROLLOUT_GOES ||
             sum.current + sum.create + sum.old < pace->want + pace->surge))
         sum.create++;

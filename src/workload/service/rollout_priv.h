@@ -34,6 +34,8 @@ struct rollout_pace {
     uint32_t surge;       /* so many more than that may live while the base goes */
     uint32_t unavailable; /* so many fewer may take traffic during an update */
     uint32_t fresh;       /* so many of the new ones there are to be; `want` while the base goes */
+    uint32_t done;        /* new ones that ended and get no successor */
+    uint32_t done_well;   /* of them, those that did what they were to do */
     enum rollout_base base;
 };
 

@@ -35,7 +35,7 @@ static const struct syn_field lb_fields[] = {
     {.name = "publish", .kind = SYN_FIELD_BOOL, .fallback = "true",
      .help = "a service with a port gets a lasting address of the platform's balancer"},
     {.name = "protocol", .kind = SYN_FIELD_STR, .choices = "auto|tcp|http|h2|grpc", .fallback = "\"auto\"",
-     .help = "what clients speak; auto: http with a check by http, a host or a path, else tcp"},
+     .help = "what clients speak; auto: grpc or http with a check by it, http with a host or a path, else tcp"},
     {.name = "algorithm", .kind = SYN_FIELD_STR, .fallback = "\"round-robin\"",
      .choices = "round-robin|least-connections|weighted|ip-hash|random",
      .help = "which replica a request goes to; weighted: in proportion to their CPU"},
@@ -145,6 +145,8 @@ static const struct syn_field spec_fields[] = {
      .help = "time to end what it has, between leaving traffic and the stop signal"},
     {.name = "replicas", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
      .help = "how many run at once; with autoscale, to begin with"},
+    {.name = "restart", .kind = SYN_FIELD_STR, .choices = "always|on-failure|never", .fallback = "\"always\"",
+     .help = "which replicas that end by themselves are replaced: all, those that fail, or none"},
     {.name = "autoscale", .kind = SYN_FIELD_OBJ, .sub = &service_autoscale_schema,
      .help = "how many run at once is found out by load and time"},
     {.name = "max_surge", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
@@ -175,11 +177,21 @@ static const struct syn_field spec_fields[] = {
 const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec_fields);
 
 /* What replicas are not made of: a change of these makes no new version. */
-static const char *const kept[] = {
-    "replicas",   "autoscale", "max_surge",          "max_unavailable",
-    "policy",     "priority",  "update_deadline_ms", "max_price",
-    "max_budget", "lb",        "billing_period_ms",  "app",
-    "rollout",    "mesh"};
+static const char *const kept[] = {"replicas",
+                                   "autoscale",
+                                   "max_surge",
+                                   "max_unavailable",
+                                   "policy",
+                                   "priority",
+                                   "update_deadline_ms",
+                                   "max_price",
+                                   "max_budget",
+                                   "lb",
+                                   "billing_period_ms",
+                                   "app",
+                                   "rollout",
+                                   "mesh",
+                                   "restart"};
 
 static bool
 is_kept(const char *key)
@@ -405,6 +417,11 @@ check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.max_surge: 0 needs max_unavailable of 1 or more: an update could not "
                         "begin");
+    if (spec->autoscale && spec->restart != SYN_SERVICE_RESTART_ALWAYS)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.restart: %s: how many run is found out by load (autoscale), which "
+                        "needs always",
+                        syn_json_str(obj, "restart", ""));
     if (json_object_get(obj, "max_price") && spec->max_price == 0)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.max_price: expected more than 0 SYNOR an hour; leave it out for any "
@@ -508,6 +525,7 @@ check_kind(const char *word)
     return syn_str_eq(word, "http")   ? SYN_SERVICE_CHECK_HTTP
            : syn_str_eq(word, "tcp")  ? SYN_SERVICE_CHECK_TCP
            : syn_str_eq(word, "exec") ? SYN_SERVICE_CHECK_EXEC
+           : syn_str_eq(word, "grpc") ? SYN_SERVICE_CHECK_GRPC
                                       : SYN_SERVICE_CHECK_NONE;
 }
 
@@ -530,6 +548,16 @@ static const char *const algorithms[] = {[SYN_SERVICE_ROUND_ROBIN] = "round-robi
                                          [SYN_SERVICE_WEIGHTED] = "weighted",
                                          [SYN_SERVICE_IP_HASH] = "ip-hash",
                                          [SYN_SERVICE_RANDOM] = "random"};
+
+/* Does the port that is served answer by gRPC? */
+static bool
+checked_by_grpc(const json_t *spec)
+{
+    const json_t *health = json_object_get(spec, "health");
+
+    return syn_str_eq(syn_json_str(health, "kind", ""), "grpc") &&
+           service_check_port(spec, health) == syn_json_i64(spec, "port", 0);
+}
 
 static struct syn_service_lb
 read_lb(const json_t *spec)
@@ -558,8 +586,14 @@ read_lb(const json_t *spec)
         (*read.host || *read.path || read.sticky ||
          syn_str_eq(syn_json_str(json_object_get(spec, "health"), "kind", ""), "http")))
         read.protocol = SYN_SERVICE_HTTP;
+    if (syn_str_eq(protocol, "auto") && checked_by_grpc(spec))
+        read.protocol = SYN_SERVICE_GRPC;
     return read;
 }
+
+static const char *const restarts[] = {[SYN_SERVICE_RESTART_ALWAYS] = "always",
+                                       [SYN_SERVICE_RESTART_ON_FAILURE] = "on-failure",
+                                       [SYN_SERVICE_RESTART_NEVER] = "never"};
 
 static struct syn_service_rollout
 read_rollout(const json_t *rollout) /* older ones have none */
@@ -610,6 +644,8 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .check_unhealthy = syn_json_i64(health, "unhealthy", 3),
         .check_start_ms = syn_json_i64(health, "start_ms", 60000),
         .replicas = (uint32_t)syn_json_i64(spec, "replicas", 0),
+        .restart = (enum syn_service_restart)choice(restarts, SYN_LEN(restarts),
+                                                    syn_json_str(spec, "restart", "always")),
         .autoscale = json_object_get(spec, "autoscale"),
         .max_surge = (uint32_t)syn_json_i64(spec, "max_surge", 0),
         .max_unavailable = (uint32_t)syn_json_i64(spec, "max_unavailable", 0),

@@ -105,6 +105,7 @@ service_failed_early(const struct step *step, const struct member *member)
     ended_ms = ended_ms == SYN_DOCUMENT_NONE ? 0 : SYN_MIN(ended_ms, step->view->now_ms);
     return service_failed(member) && member->run == step->run &&
            service_version_of(member) == step->target &&
+           !(service_ended_well(member) && service_done(step, member)) &&
            (started_ms == SYN_DOCUMENT_NONE || ended_ms - started_ms < SYN_SERVICE_STABLE_MS);
 }
 

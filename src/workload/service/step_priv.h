@@ -36,6 +36,8 @@ struct step {
     struct service_traffic traffic;
     int64_t retry_ms;       /* no replica before that; SYN_DOCUMENT_NONE: now */
     uint32_t failures;      /* of the target that count */
+    uint32_t done;          /* places whose replica ended and gets no successor */
+    uint32_t done_badly;    /* of them, those that did not end well */
     const char *no_room;    /* why a replica has no place: a reason of a pending job; or NULL */
     char no_room_text[256]; /* the sentence */
     bool waits;             /* a replica is in the placement's queue */
@@ -61,6 +63,15 @@ bool service_failed(const struct member *member);
 /* The same, soon after its start, as one of the wanted version. */
 bool service_failed_early(const struct step *step, const struct member *member);
 enum rollout_group service_group(const struct step *step, const struct member *member);
+
+/* --- what ended and is not started again (restart.c) ------------------------------------------ */
+
+/* Did it end by itself, with exit status 0? */
+bool service_ended_well(const struct member *member);
+/* Did it end by itself, is it of the wanted version, and is none to come in its place? */
+bool service_done(const struct step *step, const struct member *member);
+/* Count those. */
+void service_count_done(struct step *step);
 
 /* --- phases in files of their own ------------------------------------------------------------- */
 

@@ -40,6 +40,7 @@ failures_in_trial(const struct step *step)
 
         found += service_failed(member) && member->run == step->run &&
                  service_version_of(member) == step->target &&
+                 !(service_ended_well(member) && service_done(step, member)) &&
                  (ended_ms == SYN_DOCUMENT_NONE || ended_ms >= since_ms);
     }
     return found;
@@ -66,6 +67,7 @@ roll_back(struct step *step, const char *why, struct syn_err *err)
     service_step_read_spec(step);
     service_stage_read(step);
     look_at_failures(step, &failures);
+    service_count_done(step);
     return rc;
 }
 
@@ -106,8 +108,11 @@ service_phase_verdict(struct step *step, struct syn_err *err)
         json_is_string(json_object_get(step->status, "stop_requested")))
         return SYN_OK;
     look_at_failures(step, &all);
+    service_count_done(step);
     if (step->target == step->stable || step->stable == 0)
         return SYN_OK;
+    if (step->done_badly > 0)
+        return roll_back(step, "failed, and is not to be restarted", err);
     tried = in_trial(step) ? SYN_MAX(service_stage_plan(step).fresh, 1U) : 0;
     if (all >= SYN_SERVICE_FAILURES_MAX * SYN_MAX(step->spec.replicas, 1U))
         return roll_back(step, "failed again and again", err);

@@ -25,6 +25,12 @@ struct syn_server_options {
      *  who vouches for it; infra/acme.h says how. NULL: nobody; the system. */
     const char *acme_directory, *acme_contact, *acme_ca;
     const char *service_network; /* of services' virtual addresses; NULL: 10.127.0.0/16 */
+    /** Who serves functions, a program that is started as `PROGRAM function-gateway ...`; NULL:
+     *  nobody. Where it is called, "127.0.0.1:9080" (port 0: a free one); "none": by the API alone;
+     *  NULL: the first free port of this machine from 9080 on, which is kept. And its log. */
+    const char *function_program, *function_listen;
+    const char *log_level;
+    bool log_json;
 };
 
 /** Open the state, make what a first start needs, listen. CONFLICT: another process has this

@@ -38,6 +38,10 @@ struct syn_grpc_options {
  *  Returns 0; INVALID, NOMEM. */
 SYN_MUST int syn_grpc_new(const struct syn_grpc_options *options, struct syn_grpc **ret_grpc,
                           struct syn_err *err);
+/** Speak over this connected stream socket, which does not block: nothing has to be connected for
+ *  the first calls, and syn_grpc_begin() does not block. Owns `fd` from the call on, also on
+ *  failure. Before any call. Returns 0; NOMEM. */
+SYN_MUST int syn_grpc_adopt_take(struct syn_grpc *grpc, int fd, struct syn_err *err);
 /** Every call must have ended. NULL is fine. Returns NULL. */
 struct syn_grpc *syn_grpc_free(struct syn_grpc *grpc);
 
@@ -59,7 +63,8 @@ SYN_MUST int syn_grpc_begin(struct syn_grpc *grpc, const char *method,
                             const struct syn_buf *request, int64_t timeout_ms,
                             struct syn_grpc_call **ret_call, struct syn_err *err);
 /** Wait for the next reply, at most `wait_ms` (< 0: as long as the call may last), and append it to
- *  `reply`. What is not taken the server may not send: the buffers are bounded.
+ *  `reply`. What is not taken the server may not send: the buffers are bounded. With 0 it does what
+ *  can be done at once: so a call is looked after from a loop that polls the socket.
  *  Returns 0; SYN_GRPC_END; TIMEOUT (after `wait_ms` it may be called again); as of syn_grpc_ask().
  */
 SYN_MUST int syn_grpc_next(struct syn_grpc_call *call, int64_t wait_ms, struct syn_buf *reply,

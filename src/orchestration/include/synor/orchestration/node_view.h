@@ -16,6 +16,7 @@ struct syn_pricebook;
 #define SYN_NODE_GPU_MODEL_MAX  32
 #define SYN_NODE_FRAMEWORKS_MAX 8
 #define SYN_NODE_FRAMEWORK_MAX  16
+#define SYN_NODE_LANGUAGES_MAX  16
 #define SYN_NODE_VERSION_MAX    33
 #define SYN_NODE_CORES_MAX      64
 #define SYN_NODE_PROFILE_MAX    32
@@ -136,6 +137,9 @@ struct syn_node_view {
     struct syn_framework frameworks[SYN_NODE_FRAMEWORKS_MAX];
     unsigned frameworks_count;
     bool frameworks_told; /* an agent that does not tell is taken to have them all */
+    struct syn_framework languages[SYN_NODE_LANGUAGES_MAX]; /* that its own /usr has */
+    unsigned languages_count;
+    bool languages_told; /* likewise */
 };
 
 /** What one instance takes. */
@@ -191,7 +195,10 @@ bool syn_node_view_open(const struct syn_node_view *node);
  *  SYN_ISOLATION_AUTO when it has none that fits. */
 enum syn_isolation syn_node_view_sandbox(const struct syn_node_view *node,
                                          enum syn_isolation wanted, bool gpus);
-/** Has the node this framework in this version? "1.13" means every 1.13.x; "" and NULL any. */
+/** Is it a language, of which a node has interpreters, and no framework of its Python? */
+bool syn_node_is_language(const char *name);
+/** Has the node this framework, or language, in this version? "1.13" means every 1.13.x; "" and
+ * NULL any. */
 bool syn_node_view_framework(const struct syn_node_view *node, const char *name,
                              const char *version);
 /** How long the node has been silent; 0 when it is not. Silence counts from `observing_since_ms`

@@ -95,6 +95,9 @@ struct syn_instance_spec {
     size_t drivers_count;
     const struct syn_tmpfs *tmpfs;
     size_t tmpfs_count;
+    /** Places inside, as of a bind, of empty folders of the scratch space, writable to all. */
+    const char *const *empties;
+    size_t empties_count;
     const struct syn_secret_file *secrets;
     size_t secrets_count;
     const char *hostname;   /* a host name; default the id */
@@ -106,6 +109,7 @@ struct syn_instance_spec {
     int64_t pids_max;       /* default 4096 */
     int64_t wall_ms;        /* default: no limit */
     int64_t grace_ms;       /* between the stop signal and SIGKILL; default 10 s */
+    int64_t eager_ms;       /* so long after its start, or until settle(), it has a core at least */
     int64_t log_bytes_max;  /* default 64 MiB */
     enum syn_network_mode network;
     const char *group;   /* GROUP: syn_name_ok(), usually the job's id */
@@ -227,6 +231,11 @@ struct syn_runtime_ops {
 
     /** Deliver a signal to its first process. Returns 0; CONFLICT when it does not run. */
     int (*signal)(void *self, struct syn_instance *instance, int signo, struct syn_err *err);
+
+    /** It has begun its work: from now on it has the processor that it asked for. Optional: NULL
+     * for a driver that holds it to that from its start on. Returns 0; CONFLICT when it does not
+     * run. */
+    int (*settle)(void *self, struct syn_instance *instance, struct syn_err *err);
 
     /** Ask it to end: its stop signal now, SIGKILL after grace_ms (< 0: the spec's). Does not wait.
      * A second call can only shorten the wait. Returns 0, also when it has ended; CONFLICT when

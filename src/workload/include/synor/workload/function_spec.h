@@ -8,20 +8,21 @@
 #include <synor/base/zone.h>
 #include <synor/orchestration/cost.h>
 
-#define SYN_FUNCTION_TRIGGERS_MAX      32
-#define SYN_FUNCTION_ENV_MAX           256
-#define SYN_FUNCTION_ENV_BYTES_MAX     4096 /* names and values together, as others have it */
-#define SYN_FUNCTION_SECRETS_MAX       64
-#define SYN_FUNCTION_INSTANCES_MAX     64
-#define SYN_FUNCTION_CONCURRENCY_MAX   1000
-#define SYN_FUNCTION_TIMEOUT_MAX_MS    INT64_C(900000)
-#define SYN_FUNCTION_HANDLER_MAX       128
-#define SYN_FUNCTION_REF_MAX           512 /* synor:// */
-#define SYN_FUNCTION_PATH_MAX          512 /* of a route */
-#define SYN_FUNCTION_METHODS_MAX       9
-#define SYN_FUNCTION_BODY_MAX_BYTES    (INT64_C(64) << 20)
-#define SYN_FUNCTION_PAYLOAD_MAX_BYTES 65536 /* of an event that is kept: asynchronous, scheduled \
-                                              */
+#define SYN_FUNCTION_TRIGGERS_MAX    32
+#define SYN_FUNCTION_ENV_MAX         256
+#define SYN_FUNCTION_ENV_BYTES_MAX   4096 /* names and values together, as others have it */
+#define SYN_FUNCTION_SECRETS_MAX     64
+#define SYN_FUNCTION_INSTANCES_MAX   64
+#define SYN_FUNCTION_CONCURRENCY_MAX 1000
+#define SYN_FUNCTION_TIMEOUT_MAX_MS  INT64_C(900000)
+#define SYN_FUNCTION_HANDLER_MAX     128
+#define SYN_FUNCTION_REF_MAX         512 /* synor:// */
+#define SYN_FUNCTION_PATH_MAX        512 /* of a route */
+#define SYN_FUNCTION_METHODS_MAX     9
+#define SYN_FUNCTION_BODY_MAX_BYTES  (INT64_C(64) << 20)
+#define SYN_FUNCTION_PAYLOAD_MAX_BYTES                         \
+    65536 /* of an event that is kept: asynchronous, scheduled \
+           */
 #define SYN_FUNCTION_WAITING_MAX 10000
 /** Memory that comes with one core. */
 #define SYN_FUNCTION_CORE_BYTES (INT64_C(2) << 30)

@@ -17,6 +17,7 @@
 #define SYN_SERVICE_PATH_MAX               512 /* of an HTTP check */
 #define SYN_SERVICE_CHECK_HEADERS_MAX      16
 #define SYN_SERVICE_CHECK_HEADER_BYTES_MAX 1024
+#define SYN_SERVICE_GRPC_NAME_MAX          255 /* of a service in gRPC's health protocol */
 #define SYN_SERVICE_PIDS                   4096
 #define SYN_SERVICE_HOST_MAX               253
 #define SYN_SERVICE_MOUNTS_MAX             32
@@ -36,6 +37,7 @@ enum syn_service_check {
     SYN_SERVICE_CHECK_TCP,
     SYN_SERVICE_CHECK_HTTP,
     SYN_SERVICE_CHECK_EXEC,
+    SYN_SERVICE_CHECK_GRPC,
 };
 
 /** What clients speak with the balancer, and it with replicas. */
@@ -59,6 +61,13 @@ enum syn_service_strategy {
     SYN_SERVICE_ROLLING,    /* replica by replica */
     SYN_SERVICE_CANARY,     /* a part of what comes first */
     SYN_SERVICE_BLUE_GREEN, /* beside it, and then all at once */
+};
+
+/** Which replicas that end by themselves get a successor. Not in a version, either. */
+enum syn_service_restart {
+    SYN_SERVICE_RESTART_ALWAYS,
+    SYN_SERVICE_RESTART_ON_FAILURE, /* not those that ended with exit status 0 */
+    SYN_SERVICE_RESTART_NEVER,
 };
 
 #define SYN_SERVICE_STEPS_MAX 16
@@ -130,6 +139,7 @@ struct syn_service_spec {
     int64_t check_unhealthy; /* so many failures in a row, and it is not; as many more: restarted */
     int64_t check_start_ms;  /* until then it must have been ready once */
     uint32_t replicas;       /* with autoscaling: to begin with */
+    enum syn_service_restart restart;
     const json_t *autoscale; /* or NULL */
     uint32_t max_surge;
     uint32_t max_unavailable;

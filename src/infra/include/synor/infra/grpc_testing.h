@@ -17,7 +17,10 @@ struct grpc_server;
  *  /t/Page      an HTML page               /t/Missing    HTTP 404
  *  /t/Reset     INTERNAL_ERROR             /t/RefuseOnce REFUSED_STREAM, later an echo
  *  /t/Leave     an echo and GOAWAY         /t/HangUp     the connection is closed
- *  /t/Garbage   bytes that are no frame    /t/Flood      messages without end */
+ *  /t/Garbage   bytes that are no frame    /t/Flood      messages without end
+ *
+ *  And /grpc.health.v1.Health/Check: "" serves, "down" does not, "stall" gets no answer, of another
+ *  name nothing is known. */
 struct grpc_server *grpc_server_start(const char *dir);
 /** "unix:..." or "tcp:..." */
 const char *grpc_server_address(const struct grpc_server *server);

@@ -1,0 +1,24 @@
+/* What calls a function, as one word of the command line:
+ *
+ *     http:[METHOD,METHOD:][HOST]/PATH[,cors=ORIGIN][,cors-header=NAME][,cors-age=DURATION]
+ *         [,cors-credentials=true]
+ *     schedule:CRON[,zone=ZONE][,missed=skip|once][,payload=JSON]
+ *     queue:NAME[,batch=N]
+ *
+ * A host has a dot. cors and cors-header may be given again. A list in CRON needs no escape: its
+ * commas are not followed by an option. payload is the last one: what follows it is its JSON. Pure.
+ */
+#ifndef SYN_CLI_TRIGGER_H
+#define SYN_CLI_TRIGGER_H
+
+#include <synor/base/json.h>
+
+#define SYN_CLI_TRIGGER_BATCH_MAX 100
+
+/** The trigger of a spec that `word` says: what it leaves out, the document does too. *ret is owned
+ * by the caller. INVALID says what is wrong and what is allowed; NOMEM. */
+SYN_MUST int syn_cli_trigger_parse(const char *word, json_t **ret, struct syn_err *err);
+/** Append the word that says a trigger. What this client does not know yet is named by its type. */
+void syn_cli_trigger_write(const json_t *trigger, struct syn_buf *out);
+
+#endif

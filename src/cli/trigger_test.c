@@ -1,0 +1,146 @@
+/* Words of triggers: what they become, how they are written, and what is said of wrong ones. */
+#include "trigger.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <synor/base/test.h>
+
+static void
+words_become_triggers(void **state)
+{
+    static const struct {
+        const char *word, *want, *written; /* NULL: as the word */
+    } rows[] = {
+        {"http:/api/{id}", "{\"path\":\"/api/{id}\",\"type\":\"http\"}", NULL},
+        {"http:GET,post:/api",
+         "{\"methods\":[\"GET\",\"POST\"],\"path\":\"/api\",\"type\":\"http\"}",
+         "http:GET,POST:/api"},
+        {"http:API.example.org/v1",
+         "{\"host\":\"api.example.org\",\"path\":\"/v1\",\"type\":\"http\"}",
+         "http:api.example.org/v1"},
+        {"http:GET:a.b/",
+         "{\"host\":\"a.b\",\"methods\":[\"GET\"],\"path\":\"/\",\"type\":\"http\"}", NULL},
+        {"http:/a:b", "{\"path\":\"/a:b\",\"type\":\"http\"}", NULL},
+        {"http:/x,cors=*", "{\"cors\":{\"origins\":[\"*\"]},\"path\":\"/x\",\"type\":\"http\"}",
+         NULL},
+        {"http:/x,cors=https://a.b,cors=https://c.d,cors-header=x-key,cors-age=10m",
+         "{\"cors\":{\"headers\":[\"x-key\"],\"max_age_s\":600,\"origins\":[\"https://"
+         "a.b\",\"https://c.d\"]},\"path\":\"/x\",\"type\":\"http\"}",
+         "http:/x,cors=https://a.b,cors=https://c.d,cors-header=x-key,cors-age=600s"},
+        {"http:/x,cors=https://a.b,cors-credentials=true",
+         "{\"cors\":{\"credentials\":true,\"origins\":[\"https://a.b\"]},\"path\":\"/"
+         "x\",\"type\":\"http\"}",
+         NULL},
+        {"schedule:0 8 * * mon-fri", "{\"cron\":\"0 8 * * mon-fri\",\"type\":\"schedule\"}", NULL},
+        {"schedule:0 8,12,18 * * *,zone=Europe/Berlin,missed=once",
+         "{\"cron\":\"0 8,12,18 * * "
+         "*\",\"missed\":\"once\",\"type\":\"schedule\",\"zone\":\"Europe/Berlin\"}",
+         NULL},
+        {"schedule:@daily,payload={\"a\": [1, 2], \"zone=\": 3}",
+         "{\"cron\":\"@daily\",\"payload\":{\"a\":[1,2],\"zone=\":3},\"type\":\"schedule\"}",
+         "schedule:@daily,payload={\"a\":[1,2],\"zone=\":3}"},
+        {"queue:orders", "{\"queue\":\"orders\",\"type\":\"queue\"}", NULL},
+        {"queue:orders,batch=10", "{\"batch\":10,\"queue\":\"orders\",\"type\":\"queue\"}", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        SYN_JSON(trigger);
+        SYN_BUF(text);
+        SYN_BUF(word);
+        struct syn_err err;
+
+        assert_done(syn_cli_trigger_parse(rows[i].word, &trigger, &err), &err);
+        assert_done(syn_json_write(trigger, &text, &err), &err);
+        assert_string_equal(syn_buf_text(&text), rows[i].want);
+        syn_cli_trigger_write(trigger, &word);
+        assert_string_equal(syn_buf_text(&word),
+                            rows[i].written != NULL ? rows[i].written : rows[i].word);
+    }
+}
+
+static void
+wrong_words_are_explained(void **state)
+{
+    static const struct {
+        const char *word, *said; /* a part of what is said */
+    } rows[] = {
+        {"", "is no trigger: http:/path, schedule:CRON or queue:NAME"},
+        {"ftp:/x", "\"ftp:/x\" is no trigger"},
+        {"http", "neither a path"},
+        {"http:", "neither a path"},
+        {"http:api/x", "\"api\" is neither a path, which begins with /, nor a host"},
+        {"http:api.example.org", "a path is missing"},
+        {"http:GET,:/x", "are no methods"},
+        {"http::/x", "are no methods"},
+        {"http:G3T:/x", "\"G3T\" is no method"},
+        {"http:/x,cors", "\"cors\" is not OPTION=VALUE"},
+        {"http:/x,cors=", "is not OPTION=VALUE"},
+        {"http:/x,tls=1", "http has no option \"tls\": cors="},
+        {"http:/x,cors=*,cors-credentials=1", "\"1\" is not true"},
+        {"http:/x,cors-age=10m", "cors=ORIGIN is missing"},
+        {"http:/x,cors=*,cors-age=5ms", "cors-age: \"5ms\": whole seconds"},
+        {"schedule:", "schedule: expected"},
+        {"schedule:every day", "schedule: "},
+        {"schedule:@daily,missed=all", "missed: \"all\" is neither skip nor once"},
+        {"schedule:@daily,payload={", "payload: "},
+        {"schedule:@daily,zone=UTC,at=1", "schedule has no option \"at\""},
+        {"queue:", "is no name of a queue"},
+        {"queue:My Queue", "is no name of a queue"},
+        {"queue:a,batch=0", "batch: "},
+        {"queue:a,size=1", "queue has no option \"size\": batch= there is"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        SYN_JSON(trigger);
+        struct syn_err err;
+
+        assert_int_equal(syn_cli_trigger_parse(rows[i].word, &trigger, &err), SYN_E_INVALID);
+        assert_null(trigger);
+        if (strstr(err.msg, rows[i].said) == NULL)
+            fail_msg("%s: \"%s\" does not say \"%s\"", rows[i].word, err.msg, rows[i].said);
+    }
+}
+
+static void
+a_part_has_an_end(void **state)
+{
+    SYN_JSON(trigger);
+    SYN_BUF(word);
+    struct syn_err err;
+
+    (void)state;
+    syn_buf_adds(&word, "http:/");
+    for (size_t i = 0; i < 4096; i++)
+        syn_buf_addc(&word, 'a');
+    assert_int_equal(syn_cli_trigger_parse(syn_buf_text(&word), &trigger, &err), SYN_E_INVALID);
+    assert_non_null(strstr(err.msg, "longer than"));
+}
+
+static void
+what_is_not_known_is_named(void **state)
+{
+    SYN_JSON(trigger);
+    SYN_BUF(word);
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_json_pack(&trigger, &err, "{s:s, s:s}", "type", "storage", "name", "x"), &err);
+    syn_cli_trigger_write(trigger, &word);
+    assert_string_equal(syn_buf_text(&word), "storage:...");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(words_become_triggers),
+        cmocka_unit_test(wrong_words_are_explained),
+        cmocka_unit_test(a_part_has_an_end),
+        cmocka_unit_test(what_is_not_known_is_named),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
