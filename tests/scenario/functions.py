@@ -54,7 +54,7 @@ def handler(event, context):
     if kind == "raise":
         raise ValueError("as asked")
     if kind == "slow":
-        time.sleep(4)
+        time.sleep(3)
     if kind == "bytes":
         return base64.b64decode(event["body_base64"])[::-1]
     if kind == "teapot":
@@ -277,6 +277,27 @@ def it_is_told_what_was(p):
 
 
 @case
+def events_call_it(p):
+    need_wasm()
+    p.json("compute", "queue", "create", "orders")
+    deploy(p, "events", "--code", module(p, "event"), "--trigger", "queue:orders,batch=2",
+           "--trigger", "schedule:* * * * * *,payload={\"n\": 1}")
+    log = p.spawn(*FUNCTION, "logs", "-f", "events")
+    p.cli("compute", "queue", "send", "orders", "one", "two", "three")
+    wait_until("the queue is empty", 30,
+               lambda: p.json("compute", "queue", "get", "orders")["messages"] == 0)
+    wait_until("both called it", 30, lambda: {"queue", "schedule"} <= {
+        r["trigger"] for r in p.json(*FUNCTION, "invocations", "events")["items"]})
+    equal(log.stdout.readline(), b"event\n", "as it comes")
+    log.terminate()
+    log.wait(20)
+    words = p.json(*FUNCTION, "triggers", "events", "--remove", "2", "--yes")["items"]
+    equal([word["type"] for word in words], ["queue"])
+    p.cli(*FUNCTION, "delete", "events", "--yes")
+    p.cli("compute", "queue", "rm", "orders", "--yes")
+
+
+@case
 def kills_in_the_middle(p):
     """Requests go on over kill -9 of the gateway and of the daemon: what fails is the connection,
     never the answer; afterwards all is as before, at the same address."""
@@ -355,6 +376,10 @@ def need_python(p):
 @case
 def a_program_answers(p):
     need_python(p)
+    code = pathlib.Path(tempfile.mkdtemp(dir=p.home))
+    (code / "main.py").write_text("import nothing_of_that_name\n")
+    p.broken = p.spawn(*FUNCTION, "deploy", "--name", "broken", "--runtime", "python3", "--code",
+                       code, "--yes")  # takes a while, in which it is tried again
     code = p.home / "code"
     code.mkdir()
     (code / "main.py").write_text(PYTHON)
@@ -364,8 +389,8 @@ def a_program_answers(p):
     env = p.home / "env"
     env.write_text("COLOUR=red\n# a remark\n")
     deploy(p, "program", "--code", code, "--secret", "db-password", "--env-file", env, "--env",
-           "COLOUR=blue", "--timeout", "1500", "--concurrency", "50", "--max-instances", "2",
-           "--idle", "1s", "--trigger", "http:/program/{what}", runtime="python3")
+           "COLOUR=blue", "--cpu", "0.9", "--concurrency", "50", "--max-instances", "2", "--idle",
+           "1s", "--trigger", "http:/program/{what}", runtime="python3")
     stored = p.json(*FUNCTION, "versions", "program")["items"][0]["code_cid"]
     listed = p.json("storage", "ls", f"synor://{stored}")
     check("main.py" in json.dumps(listed) and "left.secret" not in json.dumps(listed), listed)
@@ -379,38 +404,44 @@ def a_program_answers(p):
     equal((status, headers.get("x-tea"), body), (418, "green", b"short"))
     status, _, body = ask(where, "GET", "/program/raise")
     equal((status, json.loads(body)["error"]["type"]), (500, "ValueError"))
-    equal(ask(where, "GET", "/program/slow")[0], 504)
     wait_until("the stack is in the log", 20,
                lambda: "as asked" in p.cli(*FUNCTION, "logs", "program").out)
+
+
+def pool_of(p, name):
+    """Folders of instances that run it."""
+    own = p.json(*FUNCTION, "get", name)["id"].removeprefix("fn-")
+    return [folder for folder in p.instance_folders() if own in folder]
 
 
 @case
 def it_wakes_for_whoever_calls(p):
     need_python(p)
     where = address_of(p, "program")
-    p.api("PATCH", "/v1/functions/program", {"spec": {"timeout_ms": 30000}})
-    wait_until("its next version is there", 30, lambda: p.json(
-        *FUNCTION, "get", "program")["status"]["active"] == 2)
-    wait_until("nothing of it runs", 60, lambda: not p.instance_folders())
+    wait_until("nothing of it runs", 60, lambda: not pool_of(p, "program"))
     seen = asyncio.run(burst(where, "/program/all", 1000))
     equal(seen, {(200, b"hello, all"): 1000})
     cold = wait_until("a cold start is on record", 20, lambda: [
         r for r in p.json(*FUNCTION, "invocations", "program")["items"] if r["way"] == "cold"])
     check(cold[0]["stages_us"], cold[0])
+    p.api("PATCH", "/v1/functions/program", {"spec": {"timeout_ms": 500}})
+    wait_until("its next version is there", 30, lambda: p.json(
+        *FUNCTION, "get", "program")["status"]["active"] == 2)
+    wait_until("it is called", 20, lambda: ask(where, "GET", "/program/slow")[0] == 504, 0)
 
 
 @case
 def what_fails_at_the_start_says_why(p):
     need_python(p)
-    code = pathlib.Path(tempfile.mkdtemp(dir=p.home))
-    (code / "main.py").write_text("import nothing_of_that_name\n")
-    said = p.cli(*FUNCTION, "deploy", "--name", "broken", "--runtime", "python3", "--code", code,
-                 "--yes", code=1)
-    check("nothing_of_that_name" in said.out + said.err, said)
-    check(refused(p, "broken", "--code", code, "--handler", "other.handler",
+    said = p.broken.communicate(timeout=60)[0].decode()
+    equal(p.broken.returncode, 1, said)
+    check("nothing_of_that_name" in said, said)
+    check(refused(p, "broken", "--code", p.home / "code", "--handler", "other.handler",
                   runtime="python3").startswith("--handler: "))
-    p.cli(*FUNCTION, "delete", "broken", "--yes")
+    p.cli(*FUNCTION, "delete", "broken", "--yes", "--no-wait")
     p.cli(*FUNCTION, "delete", "program", "--yes")
+    wait_until("both are gone", 30, lambda: not {"broken", "program"} & {
+        function["name"] for function in p.json(*FUNCTION, "list")["items"]})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import re
 
 from harness import case, check, equal, run, wait_until
 
-STREAMS = ("/v1/watch", "/v1/nodes/{id}/instances", "/v1/nodes/{id}/services")
+STREAMS = ("/v1/watch", "/v1/nodes/{id}/instances", "/v1/nodes/{id}/services",
+           "/v1/function-gateway")
 TOKENLESS = ("/healthz", "/v1/version", "/v1/openapi.json")
 IDS = {"id": "train-nosuchjob1",
        "cid": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",

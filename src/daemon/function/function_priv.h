@@ -44,7 +44,8 @@
 #define FGW_CONNECT_MS       1000
 #define FGW_BUSY_REST_MS     1000 /* one that had no time for its only request */
 #define FGW_REST_MS          200  /* an instance that refused a connection is left alone so long */
-#define FGW_SAMPLES_A_SECOND 20
+#define FGW_SAMPLES_A_SECOND 1    /* of a version that went well */
+#define FGW_ODD_A_SECOND     20   /* that did not, or were cold */
 /* Of one report, which the server takes up to 4 MiB of. */
 #define FGW_RECORDS_MAX    1000
 #define FGW_MESSAGE_BYTES  300
@@ -142,8 +143,8 @@ struct fgw_version {
     struct fgw_version *active_next, *active_prev; /* versions with such calls */
     struct fgw_version *dirty_next;                /* something of it is to be reported */
     bool is_active, dirty;
-    bool load_due; /* its load, though it is as it was */
-    unsigned told_running, told_waiting, samples;
+    bool load_due; /* its load is to be told, though it is as it was */
+    unsigned told_running, told_waiting, samples, odd_samples;
     int64_t sample_second;
     struct fgw_usage *usage;
 };

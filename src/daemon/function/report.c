@@ -32,7 +32,7 @@ struct fgw_reports {
     int64_t seq;
     struct syn_watch *timer;
     int64_t sent_ms;           /* when the last was begun */
-    int64_t loads_ms;          /* when all loads were told last */
+    int64_t loads_ms;          /* when all loads were told */
     struct fgw_version *dirty; /* with references */
     json_t *calls, *logs;      /* arrays */
     size_t log_bytes;
@@ -85,7 +85,8 @@ add_dirty(struct fgw_reports *reports, struct fgw_version *version)
 }
 
 /* What the server was told of a load it forgets after a while: that of a pool which has instances
- * is told again and again, or it would not know that nobody needs them. */
+ * is told again and again, or it would not know that nobody needs them; and a server that has
+ * started anew knows of none. */
 static void
 remind_of_loads(struct fgw_reports *reports)
 {
@@ -102,7 +103,7 @@ remind_of_loads(struct fgw_reports *reports)
         for (size_t i = 0; i < function->version_count; i++) {
             struct fgw_version *version = function->versions[i];
 
-            if (version->instances == NULL && version->active == NULL)
+            if (version->instances == NULL && version->running + version->waiting_count == 0)
                 continue;
             version->load_due = true;
             add_dirty(reports, version);
@@ -117,9 +118,7 @@ fgw_report_dirty(struct fgw_version *version)
 
     if (version->dirty || reports == NULL)
         return;
-    version->dirty = true;
-    version->dirty_next = reports->dirty;
-    reports->dirty = fgw_version_ref(version);
+    add_dirty(reports, version);
     want(reports);
 }
 
@@ -182,13 +181,16 @@ is_sampled(struct fgw_call *call, enum fgw_status status)
     struct fgw_version *version = call->version;
     int64_t second = call->ended_ns / 1000000000;
 
-    if ((status != FGW_OK && status != FGW_REJECTED) || call->cold || call->internal)
+    bool odd = (status != FGW_OK && status != FGW_REJECTED) || call->cold;
+
+    if (call->internal)
         return true;
     if (version->sample_second != second) {
         version->sample_second = second;
-        version->samples = 0;
+        version->samples = version->odd_samples = 0;
     }
-    return version->samples++ < FGW_SAMPLES_A_SECOND;
+    return odd ? version->odd_samples++ < FGW_ODD_A_SECOND
+               : version->samples++ < FGW_SAMPLES_A_SECOND;
 }
 
 /* At most so much of it, whole characters. */
@@ -435,8 +437,8 @@ tell(struct fgw_reports *reports)
     struct syn_err err;
 
     reports->sent_ms = syn_loop_now_ms(reports->gateway->loop);
-    reports->under_way = true;
     remind_of_loads(reports);
+    reports->under_way = true;
     if (make(reports, &doc, &rest, &err) < 0 || !renew_lists(reports)) {
         json_decref(doc);
         syn_log_kv(SYN_LOG_ERROR, "gateway.report", "error", "out of memory", NULL);

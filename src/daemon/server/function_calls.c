@@ -253,7 +253,8 @@ reply_called(struct invocation *invocation, struct syn_err *err)
         syn_http_reply(invocation->req, called->status);
     if (rc == SYN_OK)
         rc = syn_http_reply_header(invocation->req, ID_NAME, invocation->id, err);
-    if (rc == SYN_OK)
+    /* What no function answered is the gateway's word, and no function's. */
+    if (rc == SYN_OK && called->way[0] != '\0')
         rc = syn_http_reply_header(invocation->req, STATUS_NAME, status, err);
     if (rc == SYN_OK && called->way[0] != '\0')
         rc = syn_http_reply_header(invocation->req, WAY_NAME, called->way, err);

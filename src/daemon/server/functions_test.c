@@ -169,6 +169,46 @@ a_module_that_does_not_compile(void **state)
 }
 
 static void
+a_plan_needs_no_code(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "plans");
+    SYN_JSON(plan);
+    SYN_JSON(other);
+
+    must(client, "POST", "/v1/functions?plan=true",
+         "{'name':'p','spec':{'runtime':'wasm','code':'synor://source'}}", &plan);
+    assert_true(json_is_null(json_object_get(plan, "refused")));
+    assert_non_null(syn_json_at(plan, "price.million_calls"));
+    must(client, "POST", "/v1/functions?plan=true",
+         "{'name':'p','spec':{'runtime':'wasm','code':'synor://nothing'}}", &other);
+    assert_true(json_is_object(json_object_get(other, "refused")));
+    assert_int_equal(call(client, "GET", "/v1/functions/p", NULL, NULL, NULL), SYN_E_NOTFOUND);
+    (void)syn_client_free(client);
+}
+
+static void
+it_is_explained(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "asks");
+    char id[SYN_ID_MAX];
+    SYN_JSON(answer);
+    SYN_JSON(later);
+
+    deploy(client, "why", "", id);
+    must(client, "GET", "/v1/functions/why/explain", NULL, &answer);
+    assert_string_equal(syn_json_str(answer, "reason", ""), "created");
+    assert_true(json_array_size(json_object_get(answer, "why")) >= 2);
+    version_is(house, id, 1, "failed");
+    await_state(client, "why", "failed");
+    must(client, "GET", "/v1/functions/why/explain", NULL, &later);
+    assert_non_null(
+        strstr(json_string_value(json_array_get(json_object_get(later, "fix"), 0)), "logs why"));
+    (void)syn_client_free(client);
+}
+
+static void
 routes_are_ones_own(void **state)
 {
     struct house *house = *state;
@@ -284,6 +324,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_module_from_deploy_to_bill),
         cmocka_unit_test(a_module_that_does_not_compile),
+        cmocka_unit_test(a_plan_needs_no_code),
+        cmocka_unit_test(it_is_explained),
         cmocka_unit_test(routes_are_ones_own),
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(a_process_has_a_pool_that_nobody_sees),

@@ -305,6 +305,9 @@ test_a_canary_and_a_rollback(void **state)
     assert_int_equal(weight(&world, 1), 90);
     assert_int_equal(weight(&world, 2), 10);
     expect_state(&world, "active", "parted");
+    assert_done(syn_function_rollback(world.function, world.versions, 0, &err), &err);
+    settle_down(&world);
+    assert_int_equal(weight(&world, 1), 100);
     half = parse("[{\"version\":1,\"weight\":50},{\"version\":2,\"weight\":50}]");
     short_of = parse("[{\"version\":1,\"weight\":50}]");
     assert_int_equal(syn_function_traffic(world.function, world.versions, short_of, &err),
