@@ -5,7 +5,6 @@
 #include "function_priv.h"
 
 #include <inttypes.h>
-#include <limits.h>
 
 #include <synor/base/clock.h>
 #include <synor/base/log.h>
