@@ -137,9 +137,9 @@ struct fgw_version {
     struct fgw_version *active_next, *active_prev; /* versions with such calls */
     bool is_active;
 
-    struct fgw_version *dirty_next;
     bool dirty;    /* something of it is to be reported */
     bool load_due; /* its load, though it is as it was */
+    struct fgw_version *dirty_next;
     unsigned told_running, told_waiting;
     struct fgw_usage *usage;
     int64_t sample_second;
