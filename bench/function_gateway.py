@@ -4,7 +4,8 @@ instance of its own for each request beside a static file of the same 13 bytes, 
 passing on beside nginx' proxy_pass, both to the same server.
 
 Whoever is measured is one process on CPU 0 (the gateway with what threads it has); wrk, and the
-server behind, are on CPU 1. `function_gateway.py wasm|proxy` does only the one.
+server behind, are on CPU 1. Then what others notice
+of guests that do not end, on the same CPU. `function_gateway.py wasm|proxy|runaway` does only the one.
 """
 
 import http.server
@@ -31,6 +32,9 @@ GUEST = b"""(module (import "synor" "response_write" (func $write (param i32 i32
  (memory (export "memory") 1) (data (i32.const 0) "hello, world\\n")
  (func (export "synor_handle") (result i32) (call $write (i32.const 0) (i32.const 13))
   (i32.const 0)))"""
+ENDLESS = b"""(module (memory (export "memory") 1)
+ (func (export "synor_handle") (result i32) (loop $l (br $l)) (i32.const 0)))"""
+RUNAWAYS = 4
 NGINX = """
 daemon off; master_process off; worker_processes 1; pid {dir}/pid;
 error_log {dir}/error.log crit; events {{ worker_connections 1024; }}
@@ -74,7 +78,7 @@ class Server(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         """The table, which ends with the benchmark, or the code."""
         if self.path.startswith("/v1/content/"):
-            self.answer(GUEST, "application/wasm")
+            self.answer(ENDLESS if "endless" in self.path else GUEST, "application/wasm")
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -154,12 +158,17 @@ def cpu_us(pid):
     return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
 
 
+def ask_wrk(port, path):
+    """wrk's report."""
+    return subprocess.run(
+        ["wrk", "-t1", "--latency", f"-c{CONNECTIONS}", f"-d{SECONDS}", f"http://127.0.0.1:{port}{path}"],
+        preexec_fn=on_cpu(1), stdout=subprocess.PIPE, check=True, text=True).stdout
+
+
 def run_wrk(pid, port, path):
     """Requests a second, and the process' CPU a request in us."""
     before = cpu_us(pid)
-    out = subprocess.run(
-        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}", f"http://127.0.0.1:{port}{path}"],
-        preexec_fn=on_cpu(1), stdout=subprocess.PIPE, check=True, text=True).stdout
+    out = ask_wrk(port, path)
     if "Non-2xx" in out or "Socket errors" in out:
         raise SystemExit(out)
     total = int(re.search(r"(\d+) requests in", out).group(1))
@@ -179,15 +188,51 @@ def compare(name, ours, theirs, rps_goal, cpu_goal, cpu_ratio):
            (cpu / their_cpu if cpu_ratio else cpu) <= cpu_goal)
 
 
+def p99_us(report):
+    """Of wrk's report."""
+    number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", report).groups()
+    return float(number) * {"us": 1, "ms": 1000, "s": 1e6}[unit]
+
+
+def keep_endless(port, stop):
+    """One request after the other for a guest that does not end."""
+    while not stop.is_set():
+        with socket.create_connection(("127.0.0.1", port)) as conn:
+            conn.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            if b" 504 " not in conn.recv(100):
+                raise SystemExit("an endless guest was not ended")
+
+
+def runaways(port):
+    """What others notice of guests that do not end; on all CPUs but that of wrk."""
+    alone, beside = [], []
+    for turn in range(ROUNDS):
+        alone.append(p99_us(ask_wrk(port, "/hello")))
+        stop = threading.Event()
+        threads = [threading.Thread(target=keep_endless, args=(port, stop)) for _ in range(RUNAWAYS)]
+        for thread in threads:
+            thread.start()
+        beside.append(p99_us(ask_wrk(port, "/hello")))
+        stop.set()
+        for thread in threads:
+            thread.join()
+        say(f"runaways {turn + 1}: p99 alone {alone[-1]:.0f} us, beside {beside[-1]:.0f} us")
+    ours, theirs = statistics.median(beside), statistics.median(alone)
+    figure("function_runaway_p99_us", ours, "us", "alone", theirs, ours / theirs, 1.1,
+           ours / theirs <= 1.1)
+
+
 def main():
     """All, or what is asked for."""
-    wanted = sys.argv[1:] or ["wasm", "proxy"]
+    wanted = sys.argv[1:] or ["wasm", "proxy", "runaway"]
     folder = tempfile.mkdtemp(prefix="synor-bench-", dir="/var/tmp")
     os.chmod(folder, 0o755)
     path = os.path.join(folder, "server.sock")
     port, peer, back = free_port(), free_port(), free_port()
     Server.table = [
         function("hello", "/hello", version(1, runtime="wasm")),
+        function("endless", "/endless", version(1, runtime="wasm", code="endless",
+                                                timeout_ms=500)),
         function("proxy", "/back", version(1, runtime="custom", endpoints=[
             {"instance": "inst-a", "node": "node-a", "address": f"127.0.0.1:{back}"}]))]
     server = UnixServer(path, Server)
@@ -212,6 +257,9 @@ def main():
         if "proxy" in wanted:
             compare("function_proxy", (gateway, port, "/back"), (nginx, peer, "/proxy"),
                     0.9, 1, True)
+        if "runaway" in wanted:
+            wait_for(port, "/hello")
+            runaways(port)
     finally:
         for process in processes:
             process.terminate()

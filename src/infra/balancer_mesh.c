@@ -223,7 +223,7 @@ lb_peer_words(const struct lb_setup *setup, const struct lb_model *model,
     if (backend->protocol == SYN_BALANCER_H2)
         syn_buf_adds(&out, " alpn h2");
     /* At a port that is named, by a connection alone: a handshake each time would cost both. */
-    if (backend->health.peers_only) {
+    if (backend->health.check != SYN_BALANCER_UNCHECKED) {
         uint64_t port = 0;
 
         (void)!syn_parse_u64(strrchr(address, ':') + 1, 1, UINT16_MAX, "", &port, NULL);

@@ -367,6 +367,35 @@ test_here_and_there(void **state)
     assert_int_equal(atomic_load(&mesh->origins[1].requests), 15);
 }
 
+/* Who answers with errors is left out, be it here or another node. */
+static void
+test_outliers(void **state)
+{
+    struct mesh *mesh = *state;
+    struct syn_balancer_server servers[2];
+
+    node_set(&mesh->far, &mesh->far_table);
+    servers[0] = mesh->there;
+    servers[1] = (struct syn_balancer_server){
+        .id = "here", .address = mesh->origins[1].address, .weight = 1};
+    mesh->to_db.servers = servers;
+    mesh->to_db.server_count = 2;
+    for (unsigned bad = 0; bad < 2; bad++) {
+        unsigned good = 0;
+
+        mesh->to_db.health = (struct syn_balancer_health){.check = SYN_BALANCER_CHECK_TCP,
+                                                          .interval_ms = 600000 + bad,
+                                                          .rise = 1,
+                                                          .errors_max = 3};
+        node_set(&mesh->near, &mesh->near_table);
+        atomic_store(&mesh->origins[bad].status, 500);
+        atomic_store(&mesh->origins[1 - bad].status, 200);
+        for (unsigned i = 0; i < 200 && good < 8; i++)
+            good = has(call(mesh, WEB, ""), " 200 ") ? good + 1 : 0;
+        assert_int_equal(good, 8); /* in a row */
+    }
+}
+
 static void
 test_tcp(void **state)
 {
@@ -390,7 +419,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         meshed(test_policy), meshed(test_identities),     meshed(test_without_reload),
-        meshed(test_rate),   meshed(test_here_and_there), meshed(test_tcp),
+        meshed(test_rate),   meshed(test_here_and_there), meshed(test_outliers),
+        meshed(test_tcp),
     };
 
     return cmocka_run_group_tests(tests, have_haproxy, NULL);

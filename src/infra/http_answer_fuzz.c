@@ -16,22 +16,23 @@ chunks(const char *data, size_t size, size_t piece)
     struct syn_http_chunks state = {0, 0, 0};
     ptrdiff_t total = 0;
     size_t at = 0;
-    bool done = false;
+    int rc = SYN_OK;
 
-    while (at < size && !done) {
+    while (at < size && rc == SYN_OK) {
         const char *span = NULL;
         size_t used = 0;
         size_t len = 0;
 
-        if (syn_http_chunks_feed(&state, data + at, SYN_MIN(piece, size - at), &used, &span, &len,
-                                 &done, NULL) < 0)
+        rc = syn_http_chunks_feed(&state, data + at, SYN_MIN(piece, size - at), &used, &span, &len,
+                                  NULL);
+        if (rc < 0)
             return -1;
         assert(used > 0 && len <= used);
         assert(len == 0 || (span >= data + at && span + len <= data + at + used));
         at += used;
         total += (ptrdiff_t)len;
     }
-    return done ? total : -2;
+    return rc == SYN_HTTP_CHUNKS_END ? total : -2;
 }
 
 int

@@ -451,7 +451,8 @@ body_take(struct http_conn *conn, struct syn_err *err)
         conn->in_used = conn->head_len;
         conn->in_len = conn->head_len;
     }
-    return syn_buf_ok(&req->body, err);
+    rc = syn_buf_ok(&req->body, err);
+    return rc < 0 ? rc : http_req_count_body(req, err);
 }
 
 /* Read a body of known length straight to where it is kept. */
@@ -490,6 +491,8 @@ static bool
 body_wait(struct http_conn *conn)
 {
     struct syn_http_req *req = &conn->req;
+    struct syn_err err;
+    int rc;
 
     if (conn->clock != HTTP_CLOCK_PACE || conn->pace >= HTTP_PACE_BYTES) {
         conn->pace = 0;
@@ -499,6 +502,9 @@ body_wait(struct http_conn *conn)
         return in_fill(conn);
     if (!body_fill(conn))
         return false;
+    rc = http_req_count_body(req, &err);
+    if (rc < 0)
+        return refuse(conn, rc, &err, 0);
     if (req->body_done)
         return dispatch(conn);
     return req->upload_open && req->body.len >= HTTP_BLOCK_BYTES ? work(conn, HTTP_JOB_SINK) : true;

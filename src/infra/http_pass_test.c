@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -157,7 +158,8 @@ static const struct syn_http_route row = {
 static void
 house_serve(struct house *house, struct syn_err *err)
 {
-    struct syn_http_options options = {.loop = house->loop, .limits = {.pace_ms = 400}};
+    struct syn_http_options options = {.loop = house->loop,
+                                       .limits = {.pace_ms = 400, .bodies_max = 300000}};
     int fd = -1;
 
     assert_done(syn_http_server_new(&options, &house->server, err), err);
@@ -274,6 +276,47 @@ test_by_its_head(void **state)
     house_end(house);
 }
 
+/* Bodies of all requests together. */
+static void
+test_bodies(void **state)
+{
+    static char answer[SITE_ANSWER_SIZE];
+    static const char *const heads[] = {"Content-Length: 200000\r\n\r\n",
+                                        "Transfer-Encoding: chunked\r\n\r\n30d40\r\n"};
+    struct pollfd polls[2] = {{.events = POLLIN}, {.events = POLLIN}};
+    struct house *house = house_start();
+    int first;
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(heads); i++) {
+        SYN_BUF(request);
+        int fd;
+
+        first = dial(house);
+        syn_buf_addf(&request, "POST /b" HEAD "%s", heads[i]);
+        site_say(first, request.data, request.len);
+        site_say(first, site_big, 190000);
+        fd = dial(house);
+        site_say(fd, request.data, request.len);
+        site_say(fd, site_big, 190000);
+        /* Whichever is the second to come so far. */
+        polls[0].fd = fd;
+        polls[1].fd = first;
+        assert_true(poll(polls, 2, SITE_WAIT_MS) > 0);
+        (void)site_hear_all(polls[0].revents != 0 ? fd : first, answer, sizeof(answer));
+        site_assert_holds(answer, "HTTP/1.1 503 ");
+        site_assert_holds(answer, "too many large requests");
+        (void)close(fd);
+        (void)close(first);
+        fd = dial(house); /* what they had is there again */
+        site_ask(fd, "POST /b" HEAD "Content-Length: 2\r\n\r\nhi");
+        (void)site_hear_all(fd, answer, sizeof(answer));
+        site_assert_holds(answer, "[content-length=2]hi");
+        (void)close(fd);
+    }
+    house_end(house);
+}
+
 static void
 test_push(void **state)
 {
@@ -338,9 +381,8 @@ int
 main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_sent),
-        cmocka_unit_test(test_by_its_head),
-        cmocka_unit_test(test_push),
+        cmocka_unit_test(test_as_sent), cmocka_unit_test(test_by_its_head),
+        cmocka_unit_test(test_bodies),  cmocka_unit_test(test_push),
         cmocka_unit_test(test_gone),
     };
 

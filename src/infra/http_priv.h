@@ -105,6 +105,7 @@ struct syn_http_req {
     bool body_done;
     int64_t body_max;
     int64_t received; /* by the sink */
+    int64_t counted;  /* of `body`, in the server's sum */
     struct syn_http_upload upload;
     bool upload_open;
 
@@ -236,6 +237,7 @@ struct syn_http_server {
     struct syn_watch *wake_watch;
 
     struct syn_http_stream *dirty;
+    int64_t body_bytes; /* of all requests, with a limit */
     uint64_t request_seq;
     char id_prefix[9];
     int64_t date_s;
@@ -306,6 +308,8 @@ SYN_MUST int http_io_tls_attach(struct http_conn *conn, SSL_CTX *tls, struct syn
 
 /* --- http_req.c --- */
 
+/** Count what the body has grown to. UNAVAILABLE: that is too much for all together. */
+SYN_MUST int http_req_count_body(struct syn_http_req *req, struct syn_err *err);
 /** Make ready for the next request, freeing what the last one left. */
 void http_req_reset(struct syn_http_req *req);
 void http_reply_clear(struct http_reply *reply);

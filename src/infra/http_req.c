@@ -244,6 +244,21 @@ http_reply_clear(struct http_reply *reply)
     reply->dated = false;
 }
 
+int
+http_req_count_body(struct syn_http_req *req, struct syn_err *err)
+{
+    struct syn_http_server *server = req->conn->server;
+    const int64_t more = (int64_t)req->body.len - req->counted;
+
+    if (server->limits.bodies_max == 0 || req->upload_open)
+        return SYN_OK;
+    if (server->body_bytes + more > server->limits.bodies_max)
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "too many large requests at a time");
+    server->body_bytes += more;
+    req->counted += more;
+    return SYN_OK;
+}
+
 void
 http_req_reset(struct syn_http_req *req)
 {
@@ -251,6 +266,8 @@ http_req_reset(struct syn_http_req *req)
         req->upload.drop(req->upload.arg, req->received);
     if (req->identity_drop != NULL)
         req->identity_drop(req->identity);
+    req->conn->server->body_bytes -= req->counted;
+    req->counted = 0;
     req->upload_open = false;
     req->identity = NULL;
     req->identity_drop = NULL;

@@ -168,7 +168,7 @@ def guests_are_compiled_once(w):
     equal(len(Server.fetched), 1)
     w.process.kill()
     w.process.wait()
-    where = w.start()
+    equal(w.start(), where, "the address stays")
     wait_until("it serves again", 20, lambda: w.get(where, "/hello")[0] == 200, 0.05)
     equal(len(Server.fetched), 1)
     equal(len(list((w.data / "modules").glob("*.cwasm"))), 1)

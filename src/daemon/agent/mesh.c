@@ -27,6 +27,8 @@
 #define PORTS_TO   32000
 #define PORT_PAIRS 2   /* out and in, of two ports each */
 #define CALLS_MAX  512 /* as the server takes them in a heartbeat */
+#define HELD_MS    200 /* between two looks at who waits for what sleeps */
+#define HELD_MAX   512 /* services, as the server takes them */
 #define THREADS    2   /* of HAProxy: the node's work is that of its instances */
 
 struct letter {
@@ -61,7 +63,8 @@ struct agt_mesh {
     char *authority;
     bool begun, known; /* all callers, and all services, were told once */
     bool dirty, missing;
-    int64_t retry_ms, identities_ms; /* monotonic */
+    json_t *waited_for; /* ids of services that the server knows calls wait for: {ID: true} */
+    int64_t retry_ms, identities_ms, held_ms; /* monotonic */
 };
 
 static void
@@ -621,6 +624,106 @@ apply(struct agt_mesh *mesh)
     see_identities(mesh);
 }
 
+/* --- who waits -------------------------------------------------------------------------------- */
+
+/* A number for each service that calls wait for, by its id. */
+struct waiting {
+    const struct agt_mesh *mesh;
+    json_t *counts;
+};
+
+/* The backend is "CALLER/SERVICE". */
+static void
+see_waiting(void *arg, const char *backend, uint64_t count)
+{
+    const struct waiting *waiting = arg;
+    const char *slash = strchr(backend, '/'), *id = slash != NULL ? slash + 1 : "";
+    const json_t *service = syn_map_find(waiting->mesh->services, id);
+    int64_t sum = syn_json_i64(waiting->counts, id, 0) + (int64_t)SYN_MIN(count, 1024U);
+
+    /* Without memory it is seen at the next look. */
+    if (syn_json_i64(json_object_get(service, "mesh"), "hold_ms", 0) > 0 &&
+        json_object_size(waiting->counts) < HELD_MAX)
+        (void)!syn_json_set_i64(waiting->counts, id, sum, NULL);
+}
+
+/* Nothing waits any more for what was told before and is not in `counts`. */
+static int
+make_told(const struct agt_mesh *mesh, json_t *counts, json_t **ret, struct syn_err *err)
+{
+    json_t *list = json_array(), *value;
+    const char *id;
+    int rc = syn_json_pack(ret, err, "{s:o}", "services", list);
+
+    json_object_foreach (mesh->waited_for, id, value)
+        if (rc == SYN_OK && json_object_get(counts, id) == NULL)
+            rc = syn_json_set_i64(counts, id, 0, err);
+    json_object_foreach (counts, id, value) {
+        json_t *row = NULL;
+
+        if (rc == SYN_OK)
+            rc = syn_json_pack(&row, err, "{s:s, s:O}", "service", id, "count", value);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(list, row, err);
+    }
+    return rc;
+}
+
+static int
+tell_waiting(struct agt_mesh *mesh, json_t *counts, struct syn_err *err)
+{
+    struct syn_call call = {.method = "POST"};
+    char path[128];
+    SYN_JSON(body);
+    SYN_JSON(waited_for);
+    const char *id;
+    json_t *value;
+    int rc = make_told(mesh, counts, &body, err);
+
+    waited_for = json_object();
+    (void)snprintf(path, sizeof(path), "/v1/nodes/%s/held", mesh->agent->node_id);
+    call.path = path;
+    call.body = body;
+    if (rc == SYN_OK)
+        rc = syn_client_call(mesh->signer.client, &call, NULL, err);
+    json_object_foreach (counts, id, value)
+        if (rc == SYN_OK && json_integer_value(value) > 0)
+            rc = syn_json_set_bool(waited_for, id, true, err);
+    if (rc < 0)
+        return rc;
+    json_decref(mesh->waited_for);
+    mesh->waited_for = SYN_TAKE(waited_for);
+    return SYN_OK;
+}
+
+static bool
+looks_for_waiting(const struct agt_mesh *mesh)
+{
+    return mesh->balancer != NULL &&
+           (mesh->current.asleep > 0 || json_object_size(mesh->waited_for) > 0);
+}
+
+/* Calls that wait for a service of which nothing runs wake it: the server is told of them. */
+static void
+see_to_waiting(struct agt_mesh *mesh)
+{
+    struct waiting waiting = {.mesh = mesh};
+    struct syn_err err = {0};
+    SYN_JSON(counts);
+
+    if (!looks_for_waiting(mesh) || now_ms() < mesh->held_ms)
+        return;
+    mesh->held_ms = now_ms() + HELD_MS;
+    waiting.counts = counts = json_object();
+    if (counts == NULL || syn_balancer_held(mesh->balancer, see_waiting, &waiting, NULL) < 0 ||
+        (json_object_size(counts) == 0 && json_object_size(mesh->waited_for) == 0))
+        return;
+    if (tell_waiting(mesh, counts, &err) < 0) {
+        syn_log_err(SYN_LOG_DEBUG, "mesh.held", &err);
+        mesh->held_ms = now_ms() + RETRY_MS;
+    }
+}
+
 /* --- the thread ------------------------------------------------------------------------------- */
 
 /* Wait for news, or until something is due. False at the end. */
@@ -633,6 +736,8 @@ wait_for_news(struct agt_mesh *mesh, struct letter **ret)
 
     if (mesh->dirty && mesh->begun && mesh->known)
         until_ms = SYN_MIN(until_ms, mesh->retry_ms);
+    if (looks_for_waiting(mesh))
+        until_ms = SYN_MIN(until_ms, mesh->held_ms);
     until = (struct timespec){until_ms / 1000, until_ms % 1000 * 1000000};
     lock(mesh);
     while (!mesh->stop && mesh->first == NULL)
@@ -661,6 +766,7 @@ run(void *arg)
             mesh->identities_ms = now_ms() + agt_identities_turn(mesh->identities);
         if (mesh->dirty && (news || now_ms() >= mesh->retry_ms))
             apply(mesh);
+        see_to_waiting(mesh);
     }
     take_letters(mesh, letters);
     return NULL;
@@ -851,6 +957,7 @@ agt_mesh_free(struct agt_mesh *mesh)
     (void)syn_map_free(mesh->services);
     (void)syn_map_free(mesh->callers);
     (void)syn_map_free(mesh->pems);
+    json_decref(mesh->waited_for);
     syn_free(mesh->authority);
     (void)pthread_cond_destroy(&mesh->wake);
     (void)pthread_mutex_destroy(&mesh->lock);

@@ -62,6 +62,7 @@ struct agt_mesh_table {
     size_t divert_count;
     struct agt_mesh_pair *pairs;   /* with a backend each */
     size_t pair_count, left_out;   /* left_out: beyond AGT_MESH_PAIRS_MAX */
+    size_t asleep;                 /* pairs with a service that has no replica, and may be woken */
     struct agt_mesh_chunk *chunks; /* what all of it lies in */
 };
 

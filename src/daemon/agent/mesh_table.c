@@ -17,6 +17,7 @@
 
 #define CHECK_MS   2000
 #define IN_HOLD_MS 2000
+#define ERRORS_MAX 1000
 #define WEIGHT     8 /* of a replica, where no share is said */
 #define TEXT_MAX   512
 
@@ -331,11 +332,17 @@ set_policy(const struct service *service, struct syn_balancer_backend *backend)
     const json_t *mesh = json_object_get(service->doc, "mesh");
     int64_t timeout_ms = syn_json_i64(mesh, "timeout_ms", 0), rate = syn_json_i64(mesh, "rate", 0);
     int64_t retries = syn_json_i64(mesh, "retries", -1);
+    int64_t errors = syn_json_i64(mesh, "errors_max", 0);
 
     if (timeout_ms > 0 && timeout_ms <= SYN_BALANCER_WAIT_MAX_MS)
         backend->response_ms = (unsigned)timeout_ms;
     if (rate > 0 && rate <= SYN_BALANCER_RATE_MAX && !service->tcp)
         backend->rate_max = (unsigned)rate;
+    /* What it takes out comes back by a check, so those here are checked, too. */
+    if (errors > 0 && errors <= ERRORS_MAX) {
+        backend->health.errors_max = (unsigned)errors;
+        backend->health.peers_only = false;
+    }
     if (retries == 0)
         backend->retries = -1;
     else if (retries > 0 && retries <= 10)
@@ -346,6 +353,7 @@ static void
 add_out(struct make *make, const struct party *party, const struct service *service)
 {
     const char *id = text(make, "%s/%s", party->subject, service->id);
+    int64_t hold_ms = syn_json_i64(json_object_get(service->doc, "mesh"), "hold_ms", 0);
     struct syn_balancer_backend *backend;
     struct agt_mesh_pair *pair;
 
@@ -358,12 +366,14 @@ add_out(struct make *make, const struct party *party, const struct service *serv
     if (backend == NULL || pair == NULL)
         return;
     add_servers(make, service, party->shown, backend);
-    set_policy(service, backend);
     backend->cert = party->subject;
     backend->peer_name = service->peer;
-    backend->hold_ms = AGT_MESH_HOLD_MS;
+    backend->hold_ms = hold_ms > 0 ? (unsigned)SYN_MIN(hold_ms, (int64_t)SYN_BALANCER_WAIT_MAX_MS)
+                                   : AGT_MESH_HOLD_MS;
+    make->out->asleep += hold_ms > 0 && backend->server_count == 0;
     backend->health = (struct syn_balancer_health){
         .check = SYN_BALANCER_CHECK_TCP, .interval_ms = CHECK_MS, .rise = 1, .peers_only = true};
+    set_policy(service, backend);
     *pair = (struct agt_mesh_pair){id, party->name, text(make, "%s", service->peer)};
     push_pair(make, service->tcp ? &make->out_tcp : &make->out_http, party->name, service->address,
               id);

@@ -144,6 +144,8 @@ backend_line(const struct syn_balancer_backend *backend, struct syn_buf *out)
         syn_buf_addf(out, " within=%u", backend->response_ms);
     if (backend->retries != 0)
         syn_buf_addf(out, " retries=%d", backend->retries);
+    if (backend->health.errors_max > 0 && !backend->health.peers_only)
+        syn_buf_addf(out, " eject=%u", backend->health.errors_max);
     syn_buf_adds(out, "\n");
 }
 
@@ -255,10 +257,10 @@ test_policy(void **state)
     knows(&stage, "svc-1");
     put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "grpc",
                         "'own','api','bolt/*','acme/api','cask/web','bolt/*'",
-                        ",'rate':5,'timeout_ms':900,'retries':0", ""));
+                        ",'rate':5,'timeout_ms':900,'retries':0,'errors_max':7", ""));
     calls(&stage, "bolted", "10.200.1.2", "bolt", "");
     assert_string_equal(shown(&stage), "10.200.1.2 is bolt.mesh\n"
-                                       "acct-b/svc-1: h2 rate=5 within=900 retries=-1\n"
+                                       "acct-b/svc-1: h2 rate=5 within=900 retries=-1 eject=7\n"
                                        "in-http: *.acme.mesh > web.acme.mesh = in/svc-1\n"
                                        "in-http: *.bolt.mesh > web.acme.mesh = in/svc-1\n"
                                        "in-http: acme.mesh > web.acme.mesh = in/svc-1\n"
@@ -305,6 +307,45 @@ test_replicas(void **state)
     stage_close(&stage);
 }
 
+/* What may be woken is waited for as long as it says, and looked at while nothing of it runs. */
+static void
+test_sleepers(void **state)
+{
+    static const struct {
+        const char *more, *endpoints;
+        unsigned hold_ms, asleep;
+    } rows[] = {
+        {"", "", AGT_MESH_HOLD_MS, 0},
+        {",'hold_ms':30000", "", 30000, 1},
+        {",'hold_ms':30000", "{'instance':'c','node':'node-1','address':'10.200.0.4','port':1}",
+         30000, 1},
+        {",'hold_ms':30000", HERE("inst-2-1-1", "10.200.0.3"), 30000, 0},
+        {",'hold_ms':99999999", "", SYN_BALANCER_WAIT_MAX_MS, 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct stage stage;
+        struct agt_mesh_table table;
+        char text[TEXT_MAX];
+        struct syn_err err = {0};
+
+        stage_open(&stage);
+        put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "http", "", "", ""));
+        (void)snprintf(text, sizeof(text),
+                       SERVICE("svc-2", "naps", "10.127.0.2", "http", "'own'", "%s", "%s"),
+                       rows[i].more, rows[i].endpoints);
+        put(&stage, text);
+        calls(&stage, "inst-1-1-1", "10.200.0.2", "acme", "svc-1");
+        assert_done(agt_mesh_table_make(&stage.world, &table, &err), &err);
+        assert_int_equal(table.table.backend_count, 1);
+        assert_int_equal(table.table.backends[0].hold_ms, rows[i].hold_ms);
+        assert_int_equal(table.asleep, rows[i].asleep);
+        agt_mesh_table_fini(&table);
+        stage_close(&stage);
+    }
+}
+
 static int
 sweep(void *arg, struct syn_err *err)
 {
@@ -336,9 +377,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pairs),          cmocka_unit_test(test_without_identities),
-        cmocka_unit_test(test_policy),         cmocka_unit_test(test_replicas),
-        cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_pairs),    cmocka_unit_test(test_without_identities),
+        cmocka_unit_test(test_policy),   cmocka_unit_test(test_replicas),
+        cmocka_unit_test(test_sleepers), cmocka_unit_test(test_without_memory),
     };
 
     return cmocka_run_group_tests_name("agent/mesh", tests, NULL, NULL);

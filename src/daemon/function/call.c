@@ -167,7 +167,7 @@ call_drop(void *arg)
     struct fgw *gateway = call->gateway;
 
     assert(call->place == FGW_ARRIVES || call->place == FGW_ENDED);
-    gateway->body_bytes -= call->body_counted;
+    gateway->answer_bytes -= call->answer_counted;
     if (call->version != NULL)
         fgw_version_unref(call->version);
     call->next = gateway->free_calls;
@@ -233,13 +233,6 @@ leave_place(struct fgw_call *call)
         instance->running--;
         fgw_instance_check(instance);
     }
-}
-
-void
-fgw_call_back(struct fgw_call *call)
-{
-    leave_place(call);
-    wait_link(call, true);
 }
 
 /* Guests of all versions share the engine's places. */
@@ -401,12 +394,13 @@ move(struct fgw_call *call, struct fgw_version *to)
     fgw_version_unref(from);
 }
 
-void
-fgw_version_leave(struct fgw_version *version, struct fgw_function *function)
+/* Its calls go to the function's other versions, if there are any. */
+static void
+move_all(struct fgw_version *version, struct fgw_function *function)
 {
     (void)fgw_version_ref(version);
     while (version->waiting != NULL) {
-        struct fgw_version *other = fgw_function_pick(function);
+        struct fgw_version *other = function != NULL ? fgw_function_pick(function) : NULL;
 
         if (other != NULL && other->state == FGW_READY)
             move(version->waiting, other);
@@ -414,13 +408,34 @@ fgw_version_leave(struct fgw_version *version, struct fgw_function *function)
             fgw_call_fail(version->waiting, FGW_UNAVAILABLE, SYN_E_UNAVAILABLE, 0,
                           "the function's version is gone");
     }
+    for (size_t i = 0; function != NULL && i < function->version_count; i++)
+        fgw_version_turn(function->versions[i]);
+    fgw_version_unref(version);
+}
+
+void
+fgw_version_leave(struct fgw_version *version, struct fgw_function *function)
+{
+    move_all(version, function);
     for (struct fgw_instance *at = version->instances, *next; at != NULL; at = next) {
         next = at->next;
         at->gone = true;
         fgw_instance_tidy(at, true);
         fgw_instance_check(at);
     }
-    fgw_version_unref(version);
+}
+
+void
+fgw_call_back(struct fgw_call *call)
+{
+    struct fgw_version *version = call->version;
+
+    leave_place(call);
+    wait_link(call, true);
+    if (version->retired)
+        move_all(version, syn_map_find(version->gateway->functions, version->function));
+    else
+        fgw_version_turn(version);
 }
 
 /* --- deadlines -------------------------------------------------------------------------------- */
@@ -434,6 +449,9 @@ expire(struct fgw_call *call)
 
     if (call->place == FGW_PASSED)
         fgw_link_cut(SYN_TAKE(call->link));
+    /* Where one request at a time is served, this one still is. */
+    if (call->instance != NULL && call->version->concurrency == 1)
+        call->instance->rests_until_ms = syn_loop_now_ms(call->gateway->loop) + FGW_BUSY_REST_MS;
     (void)snprintf(text, sizeof(text), "not done within %lld ms",
                    (long long)call->version->timeout_ms);
     if (!begun) {
@@ -524,6 +542,8 @@ join_methods(uint32_t mask, char *out, size_t cap)
     const char *name;
 
     out[0] = '\0';
+    if ((mask & fgw_method_bit("GET")) != 0)
+        mask |= fgw_method_bit("HEAD");
     for (unsigned bit = 0; (name = fgw_method_name(bit)) != NULL && len < cap; bit++) {
         if ((mask & SYN_BIT(bit)) != 0)
             len += (size_t)snprintf(out + len, cap - len, "%s%s", len > 0 ? ", " : "", name);
@@ -572,8 +592,35 @@ apply_cors(struct fgw_call *call, const struct fgw_route *route, struct syn_err 
     rc = syn_http_reply_header(call->req, "access-control-allow-origin", any ? "*" : origin, err);
     if (rc == SYN_OK && !any)
         rc = syn_http_reply_header(call->req, "vary", "origin", err);
+    if (rc == SYN_OK && !any && route->cors.credentials)
+        rc = syn_http_reply_header(call->req, "access-control-allow-credentials", "true", err);
     if (rc == SYN_OK && call->preflight)
         rc = preflight(call, route, err);
+    return rc;
+}
+
+/* What serves the path for this method; HEAD also by what serves GET. */
+static int
+find_route(const struct syn_function_routes *routes, const struct syn_http_req *req,
+           const char *verb, const struct fgw_route **ret, uint32_t *ret_others)
+{
+    const char *host = syn_http_req_header(req, "host");
+    const char *colon;
+    struct syn_function_match match;
+    size_t size, path = 0;
+    const char *target = syn_http_req_target(req, &path);
+    int rc;
+
+    host = host != NULL ? host : "";
+    colon = host[0] != '[' ? strchr(host, ':') : NULL;
+    size = colon != NULL ? (size_t)(colon - host) : strlen(host);
+    rc = syn_function_routes_find(routes, host, size, target, path, fgw_method_bit(verb), &match,
+                                  ret_others);
+    if (rc == SYN_E_UNSUPPORTED && strcmp(verb, "HEAD") == 0)
+        rc = syn_function_routes_find(routes, host, size, target, path, fgw_method_bit("GET"),
+                                      &match, ret_others);
+    if (rc == SYN_OK)
+        *ret = match.target;
     return rc;
 }
 
@@ -582,33 +629,21 @@ find_routed(struct fgw_call *call, struct syn_err *err)
 {
     const struct syn_function_routes *routes = fgw_table_routes(call->gateway);
     const char *verb = syn_http_req_verb(call->req);
-    const char *host = syn_http_req_header(call->req, "host");
     const char *asked = syn_http_req_header(call->req, "access-control-request-method");
-    const char *colon;
-    struct syn_function_match match;
-    const struct fgw_route *route;
+    const struct fgw_route *route = NULL;
     uint32_t others = 0;
-    uint32_t bit = fgw_method_bit(verb);
     char allow[96];
-    size_t path = 0;
-    const char *target = syn_http_req_target(call->req, &path);
-    int rc;
+    int rc = SYN_E_NOTFOUND;
 
     if (routes == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for routes");
-    host = host != NULL ? host : "";
-    colon = host[0] != '[' ? strchr(host, ':') : NULL;
-    call->preflight = asked != NULL && strcmp(verb, "OPTIONS") == 0 &&
-                      syn_http_req_header(call->req, "origin") != NULL;
-    rc = syn_function_routes_find(
-        routes, host, colon != NULL ? (size_t)(colon - host) : strlen(host), target, path,
-        call->preflight ? fgw_method_bit(asked) : bit, &match, &others);
-    if (call->preflight && (rc != SYN_OK || !((struct fgw_route *)match.target)->has_cors)) {
-        call->preflight = false; /* OPTIONS as any other */
-        rc = syn_function_routes_find(routes, host,
-                                      colon != NULL ? (size_t)(colon - host) : strlen(host), target,
-                                      path, bit, &match, &others);
+    if (asked != NULL && strcmp(verb, "OPTIONS") == 0 &&
+        syn_http_req_header(call->req, "origin") != NULL) {
+        rc = find_route(routes, call->req, asked, &route, &others);
+        call->preflight = rc == SYN_OK && route->has_cors;
     }
+    if (!call->preflight)
+        rc = find_route(routes, call->req, verb, &route, &others);
     if (rc == SYN_E_UNSUPPORTED) {
         join_methods(others, allow, sizeof(allow));
         rc = syn_http_reply_header(call->req, "allow", allow, err);
@@ -617,7 +652,6 @@ find_routed(struct fgw_call *call, struct syn_err *err)
     }
     if (rc < 0)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "no function is served at this path");
-    route = match.target;
     call->function = route->function;
     return apply_cors(call, route, err);
 }
@@ -711,23 +745,10 @@ admit(struct fgw_call *call, struct syn_err *err)
     return SYN_OK;
 }
 
-/* Bodies of all requests together. */
-static int
-count_body(struct fgw_call *call, int64_t bytes, struct syn_err *err)
-{
-    if (call->gateway->body_bytes + bytes > FGW_BODIES_MAX)
-        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "too many large requests at a time");
-    call->gateway->body_bytes += bytes;
-    call->body_counted += bytes;
-    return SYN_OK;
-}
-
 int
 fgw_call_head(struct syn_http_req *req, void *ctx, int64_t *ret_body_max, struct syn_err *err)
 {
     struct fgw_call *call = call_new(ctx, req);
-    const char *length = syn_http_req_header(req, "content-length");
-    uint64_t bytes = 0;
     int rc;
 
     if (call == NULL)
@@ -738,13 +759,8 @@ fgw_call_head(struct syn_http_req *req, void *ctx, int64_t *ret_body_max, struct
     rc = call->internal ? find_internal(call, err) : find_routed(call, err);
     if (rc == SYN_OK && !call->preflight)
         rc = admit(call, err);
-    if (rc < 0 || call->preflight)
-        return rc;
-    *ret_body_max = call->version->request_bytes_max;
-    if (length != NULL)
-        rc = syn_parse_u64(length, 0, INT64_MAX, "Content-Length", &bytes, err);
-    if (rc == SYN_OK && (int64_t)bytes <= *ret_body_max)
-        rc = count_body(call, (int64_t)bytes, err);
+    if (rc == SYN_OK && !call->preflight)
+        *ret_body_max = call->version->request_bytes_max;
     return rc;
 }
 
@@ -753,7 +769,6 @@ fgw_call_serve(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct fgw_call *call = syn_http_req_identity(req);
     size_t size = 0;
-    int rc = SYN_OK;
 
     (void)ctx;
     if (call->preflight) {
@@ -761,10 +776,8 @@ fgw_call_serve(struct syn_http_req *req, void *ctx, struct syn_err *err)
         return SYN_OK;
     }
     (void)syn_http_req_body(req, &size);
-    if (call->body_counted == 0 && size > 0)
-        rc = count_body(call, (int64_t)size, err);
-    if (rc == SYN_OK && size > 0 && syn_clock_ns() >= call->deadline_ns)
-        rc = SYN_FAIL(err, SYN_E_TIMEOUT, "the request took %lld ms to arrive",
-                      (long long)call->version->timeout_ms);
-    return rc < 0 ? rc : begin(call, err);
+    if (size > 0 && syn_clock_ns() >= call->deadline_ns)
+        return SYN_FAIL(err, SYN_E_TIMEOUT, "the request took more than %lld ms to arrive",
+                        (long long)call->version->timeout_ms);
+    return begin(call, err);
 }

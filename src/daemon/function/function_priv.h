@@ -32,6 +32,8 @@
 
 #define FGW_SWEEP_MS         5                  /* between two looks at deadlines */
 #define FGW_BODIES_MAX       (INT64_C(1) << 30) /* bytes of all bodies that are kept */
+#define FGW_ANSWERS_MAX      (INT64_C(1) << 30) /* bytes of all answers of guests */
+#define FGW_GUESTS_A_VERSION 64                 /* of SYN_WASM_INSTANCES: what a version may have */
 #define FGW_CONNS_MAX        16384              /* of clients */
 #define FGW_LOG_BYTES        65536              /* of one call of a guest */
 #define FGW_TABLE_ELEMENTS   10000              /* of a guest's tables */
@@ -40,14 +42,19 @@
 #define FGW_IDLE_MS          4000 /* a connection to an instance; Node ends them after 5 s */
 #define FGW_IDLE_MAX         64   /* of one instance */
 #define FGW_CONNECT_MS       1000
-#define FGW_REST_MS          200 /* an instance that refused a connection is left alone so long */
-#define FGW_SAMPLES_A_SECOND 20
-#define FGW_RECORDS_MAX      2000 /* of one report */
-#define FGW_LOGS_MAX         5000
-#define FGW_REPORT_MS        250
-#define FGW_REPORT_IDLE_MS   5000
-#define FGW_HISTOGRAM        21
-#define FGW_GUEST_THREADS    4
+#define FGW_BUSY_REST_MS     1000 /* one that had no time for its only request */
+#define FGW_REST_MS          200  /* an instance that refused a connection is left alone so long */
+#define FGW_SAMPLES_A_SECOND 1    /* of a version that went well */
+#define FGW_ODD_A_SECOND     20   /* that did not, or were cold */
+/* Of one report, which the server takes up to 4 MiB of. */
+#define FGW_RECORDS_MAX    1000
+#define FGW_MESSAGE_BYTES  300
+#define FGW_LOG_BYTES_MAX  ((size_t)512 << 10)
+#define FGW_USAGE_ROWS     2500
+#define FGW_REPORT_MS      250
+#define FGW_REPORT_IDLE_MS 5000
+#define FGW_HISTOGRAM      21
+#define FGW_GUEST_THREADS  4
 
 enum fgw_trigger {
     FGW_HTTP,
@@ -104,50 +111,47 @@ struct fgw_usage {
 struct fgw_call;
 
 struct fgw_version {
-    unsigned refs; /* the table, calls, loading, what is to be reported */
     struct fgw *gateway;
+    unsigned refs; /* the table, calls, loading, what is to be reported */
+    bool wasm, retired, seen;
     char function[SYN_ID_MAX];
     int64_t number;
-    json_t *config; /* what does not change, as it was told */
+    json_t *config;          /* what does not change, as it was told */
+    const char *code, *path; /* of `config` */
     enum fgw_state state;
     int weight;
-    bool wasm, retired, seen;
-    const char *code, *path; /* of `config` */
     int64_t memory_bytes, timeout_ms, concurrency, max_waiting;
     int64_t request_bytes_max, response_bytes_max, fuel;
     char **environment; /* "NAME=value", NULL-ended; of guests */
+    char *tail;         /* header lines that all of its requests to instances have */
+    struct fgw_instance *instances;
 
     /* guests */
     struct syn_wasm_module *module;
-    bool loading;
     int64_t load_again_ms; /* after a failure that may pass; 0: none */
-    bool told;             /* how that came out is known, in `outcome` */
-    bool news;             /* and the server has not been told */
     enum fgw_state outcome;
+    bool loading;
+    bool told; /* how that came out is known, in `outcome` */
+    bool news; /* and the server has not been told */
+    bool turning;
     char message[232];
     unsigned slow; /* how often its guests were not done at once, lately */
-    bool turning;
 
-    struct fgw_instance *instances;
-    char *tail; /* header lines that all of its requests have */
-
-    struct fgw_call *active, *active_last;   /* that are not answered, oldest first */
-    struct fgw_call *waiting, *waiting_last; /* of them, those without an instance */
     unsigned running, waiting_count;
+    struct fgw_call *active, *active_last;         /* that are not answered, oldest first */
+    struct fgw_call *waiting, *waiting_last;       /* of them, those without an instance */
     struct fgw_version *active_next, *active_prev; /* versions with such calls */
-    bool is_active;
-
-    bool dirty;    /* something of it is to be reported */
-    bool load_due; /* its load, though it is as it was */
-    struct fgw_version *dirty_next;
-    unsigned told_running, told_waiting;
-    struct fgw_usage *usage;
+    struct fgw_version *dirty_next;                /* something of it is to be reported */
+    bool is_active, dirty;
+    bool load_due; /* its load is to be told, though it is as it was */
+    unsigned told_running, told_waiting, samples, odd_samples;
     int64_t sample_second;
-    unsigned samples;
+    struct fgw_usage *usage;
 };
 
 struct fgw_cors {
     const json_t *origins, *headers; /* borrowed of the function's routes */
+    bool credentials;
     int64_t max_age_s;
 };
 
@@ -212,7 +216,7 @@ struct fgw_call {
     int64_t arrived_ns, deadline_ns, placed_ns, first_ns, ended_ns;
     int64_t create_us, init_us;
     bool cold;
-    int64_t body_counted, response_bytes, memory_bytes;
+    int64_t answer_counted, response_bytes, memory_bytes;
     uint64_t fuel;
     struct fgw_guest *guest;
     struct fgw_link *link;
@@ -227,7 +231,7 @@ const char *fgw_trigger_name(enum fgw_trigger trigger);
 const char *fgw_call_target(const struct fgw_call *call, size_t *ret_path);
 /** It is on its way to `instance` (NULL: to a guest). */
 void fgw_call_placed(struct fgw_call *call, enum fgw_place place, struct fgw_instance *instance);
-/** It was not taken after all: wait again, before all others. */
+/** It was not taken after all: wait again, before all others, and perhaps be placed at once. */
 void fgw_call_back(struct fgw_call *call);
 /** How what answers it came: "wasm", "warm", "cold". */
 const char *fgw_call_way(const struct fgw_call *call);
@@ -340,7 +344,7 @@ struct fgw {
     struct fgw_version *active;
     struct fgw_call *free_calls;
     struct fgw_guest *free_guests;
-    int64_t body_bytes;
+    int64_t answer_bytes;         /* of guests, that are not out yet */
     void (*on_synced)(void *arg); /* once; may be NULL */
     void *on_synced_arg;
 };

@@ -95,8 +95,9 @@ static int
 make_parts(struct fgw *gateway, const struct syn_function_gateway_options *options,
            struct syn_err *err)
 {
-    const struct syn_http_options http = {.loop = gateway->loop,
-                                          .limits = {.conns_max = FGW_CONNS_MAX}};
+    const struct syn_http_options http = {
+        .loop = gateway->loop,
+        .limits = {.conns_max = FGW_CONNS_MAX, .bodies_max = FGW_BODIES_MAX}};
     int rc = make_folders(gateway, err);
 
     if (rc == SYN_OK)
@@ -325,6 +326,39 @@ raise_limits(void)
     }
 }
 
+/* A port that the system chose is the one of the process before this, where that can be: who knows
+ * the address still has it. */
+static int
+bind_again(const struct syn_function_gateway_options *options, int *ret_fd, uint16_t *ret_port,
+           struct syn_err *err)
+{
+    SYN_BUF(path);
+    char text[128] = "";
+    FILE *file;
+    int rc = SYN_E_NOTFOUND;
+
+    if (!syn_str_ends(options->listen, ":0"))
+        return syn_http_bind(options->listen, ret_fd, ret_port, err);
+    syn_buf_addf(&path, "%s/listen", options->data_dir);
+    file = fopen(syn_buf_text(&path), "re");
+    if (file != NULL && fgets(text, sizeof(text), file) != NULL &&
+        strncmp(text, options->listen, strlen(options->listen) - 1) == 0)
+        rc = syn_http_bind(text, ret_fd, ret_port, err);
+    if (file != NULL)
+        (void)fclose(file);
+    if (rc < 0)
+        rc = syn_http_bind(options->listen, ret_fd, ret_port, err);
+    if (rc < 0 || (mkdir(options->data_dir, 0700) < 0 && errno != EEXIST))
+        return rc;
+    file = fopen(syn_buf_text(&path), "we");
+    if (file != NULL) {
+        (void)fprintf(file, "%.*s%u", (int)strlen(options->listen) - 1, options->listen,
+                      (unsigned)*ret_port);
+        (void)fclose(file);
+    }
+    return SYN_OK;
+}
+
 /* Bind while it may be a port below 1024, then give up what that took. */
 static int
 prepare(const struct syn_function_gateway_options *options, int *ret_fd, char *listen, size_t cap,
@@ -337,7 +371,7 @@ prepare(const struct syn_function_gateway_options *options, int *ret_fd, char *l
     *ret_fd = -1;
     listen[0] = '\0';
     if (options->listen != NULL && options->listen[0] != '\0')
-        rc = syn_http_bind(options->listen, ret_fd, &port, err);
+        rc = bind_again(options, ret_fd, &port, err);
     if (rc == SYN_OK && *ret_fd >= 0 && colon != NULL)
         (void)snprintf(listen, cap, "%.*s:%u", (int)(colon - options->listen), options->listen,
                        (unsigned)port);

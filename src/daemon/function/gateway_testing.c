@@ -15,7 +15,7 @@
 #define WRITE "(import \"synor\" \"response_write\" (func $write (param i32 i32)))"
 #define LOG   "(import \"synor\" \"log\" (func $log (param i32 i32 i32)))"
 
-/* What /v1/content/{cid} has. */
+/* What /v1/content/{cid}/data has. */
 static const struct {
     const char *cid, *text;
 } contents[] = {

@@ -25,8 +25,8 @@
 #include <synor/base/str.h>
 
 #define SLOW_MAX    64
-#define SLOW_FROM   8 /* above: not on the loop */
-#define NICE        5 /* of the threads: the loop goes first */
+#define SLOW_FROM   8  /* above: not on the loop */
+#define NICE        10 /* of the threads: the loop goes first */
 #define THREADS_MAX 64
 #define KEEP_BYTES  65536 /* of buffers, between two calls */
 
@@ -238,7 +238,11 @@ reply(struct fgw_guest *guest, struct syn_err *err)
     bool bodyless = guest->status == 204 || guest->status == 304;
     int rc = SYN_OK;
 
-    fgw_call_pass(call, guest->status, (int64_t)guest->body.len);
+    if (call->gateway->answer_bytes + (int64_t)guest->body.len > FGW_ANSWERS_MAX)
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "too many large answers at a time");
+    call->answer_counted = (int64_t)guest->body.len;
+    call->gateway->answer_bytes += call->answer_counted;
+    syn_http_pass(call->req, guest->status, (int64_t)guest->body.len);
     while (rc == SYN_OK && guest->head.len > 0 && at < end) {
         char *name = at;
         const char *value = name + strlen(name) + 1;
@@ -516,9 +520,12 @@ fgw_guest_start(struct fgw_call *call, struct syn_err *err)
 {
     struct fgw *gateway = call->gateway;
     struct fgw_version *version = call->version;
-    struct fgw_guest *guest = guest_new(call);
+    struct fgw_guest *guest;
     int rc;
 
+    if (version->running >= FGW_GUESTS_A_VERSION)
+        return FGW_BUSY;
+    guest = guest_new(call);
     if (guest == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a guest");
     rc = begin_run(guest, err);

@@ -83,6 +83,10 @@ fetch(const struct job *job, struct syn_buf *code, struct syn_err *err)
     syn_buf_adds(&url, "/v1/content/");
     syn_client_escape(&url, job->code);
     syn_buf_adds(&url, "/data");
+    if (job->path[0] != '\0') {
+        syn_buf_adds(&url, "?path=");
+        syn_client_escape(&url, job->path);
+    }
     rc = syn_buf_ok(&url, err);
     if (rc == SYN_OK)
         rc = syn_client_read(client, syn_buf_text(&url), take_bytes, code, err);
@@ -120,16 +124,16 @@ load_module(struct job *job, struct syn_err *err)
         rc = file_of(job, &file, err);
     if (rc < 0)
         return rc;
-    if (access(file.data, R_OK) == 0) {
-        if (syn_wasm_load(wasm, file.data, &job->module, err) == SYN_OK)
+    if (access(syn_buf_text(&file), R_OK) == 0) {
+        if (syn_wasm_load(wasm, syn_buf_text(&file), &job->module, err) == SYN_OK)
             return SYN_OK;
         syn_log_err(SYN_LOG_INFO, "gateway.module-compiled-anew", err);
-        (void)unlink(file.data);
+        (void)unlink(syn_buf_text(&file));
     }
     rc = fetch(job, &code, err);
     if (rc == SYN_OK)
         rc = syn_wasm_compile(wasm, code.data, code.len, &job->module, err);
-    if (rc == SYN_OK && syn_wasm_save(job->module, file.data, err) < 0)
+    if (rc == SYN_OK && syn_wasm_save(job->module, syn_buf_text(&file), err) < 0)
         syn_log_err(SYN_LOG_WARN, "gateway.module-not-kept", err); /* compiled again next time */
     return rc;
 }

@@ -248,6 +248,31 @@ test_full(void **state)
     gwt_await_told(world, "fn-c", "status", "timeout");
 }
 
+/* Weights come true, exactly, over any hundred requests. */
+static void
+test_weights(void **state)
+{
+    int before[2];
+
+    (void)state;
+    (void)gwt_instance(world, 7);
+    gwt_put(world,
+            "{\"id\": \"fn-w\", \"state\": \"active\", \"routes\": [{\"host\": \"w\", \"path\": "
+            "\"/hello\", \"methods\": [\"GET\"]}], \"versions\": [{\"version\": 1, \"weight\": 90, "
+            "\"state\": \"ready\", \"runtime\": \"custom\", \"endpoints\": [%s]}, {\"version\": 2, "
+            "\"weight\": 10, \"state\": \"ready\", \"runtime\": \"custom\", \"endpoints\": [%s]}, "
+            "{\"version\": 3, \"weight\": 0, \"state\": \"preparing\", \"runtime\": \"custom\", "
+            "\"endpoints\": []}]}",
+            endpoint(0, ""), endpoint(7, ""));
+    await("w", "/hello", 200);
+    before[0] = atomic_load(&world->instances[0].requests);
+    before[1] = atomic_load(&world->instances[7].requests);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(ask("w", "GET", "/hello"), 200);
+    assert_int_equal(atomic_load(&world->instances[0].requests) - before[0], 90);
+    assert_int_equal(atomic_load(&world->instances[7].requests) - before[1], 10);
+}
+
 struct load {
     atomic_bool stop;
     atomic_int ok, bad;
@@ -364,8 +389,8 @@ main(void)
         cmocka_unit_test(test_passed_on), cmocka_unit_test(test_cors),
         cmocka_unit_test(test_broken),    cmocka_unit_test(test_large),
         cmocka_unit_test(test_streamed),  cmocka_unit_test(test_burst),
-        cmocka_unit_test(test_full),      cmocka_unit_test(test_changes),
-        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_full),      cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_changes),   cmocka_unit_test(test_stop),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

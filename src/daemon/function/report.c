@@ -5,6 +5,7 @@
 #include "function_priv.h"
 
 #include <inttypes.h>
+#include <limits.h>
 
 #include <synor/base/clock.h>
 #include <synor/base/log.h>
@@ -32,9 +33,10 @@ struct fgw_reports {
     int64_t seq;
     struct syn_watch *timer;
     int64_t sent_ms;           /* when the last was begun */
-    int64_t loads_ms;          /* when all loads were told last */
+    int64_t loads_ms;          /* when all loads were told */
     struct fgw_version *dirty; /* with references */
     json_t *calls, *logs;      /* arrays */
+    size_t log_bytes;
     int64_t calls_lost, logs_lost;
     bool under_way;
     bool idle; /* `timer` is that of the longest silence */
@@ -101,7 +103,7 @@ remind_of_loads(struct fgw_reports *reports)
         for (size_t i = 0; i < function->version_count; i++) {
             struct fgw_version *version = function->versions[i];
 
-            if (version->instances == NULL)
+            if (version->instances == NULL && !version->is_active)
                 continue;
             version->load_due = true;
             add_dirty(reports, version);
@@ -179,13 +181,34 @@ is_sampled(struct fgw_call *call, enum fgw_status status)
     struct fgw_version *version = call->version;
     int64_t second = call->ended_ns / 1000000000;
 
-    if ((status != FGW_OK && status != FGW_REJECTED) || call->cold || call->internal)
+    bool odd = (status != FGW_OK && status != FGW_REJECTED) || call->cold;
+
+    if (call->internal)
         return true;
     if (version->sample_second != second) {
         version->sample_second = second;
-        version->samples = 0;
+        version->samples = version->odd_samples = 0;
     }
-    return version->samples++ < FGW_SAMPLES_A_SECOND;
+    return odd ? version->odd_samples++ < FGW_ODD_A_SECOND
+               : version->samples++ < FGW_SAMPLES_A_SECOND;
+}
+
+/* At most so much of it, whole characters. */
+static void
+cut_text(char *out, size_t cap, const char *text)
+{
+    size_t len = strlen(text);
+    size_t at = 0;
+
+    while (at < len) {
+        size_t size = syn_utf8_len(text + at, len - at);
+
+        if (size == 0 || at + size >= cap)
+            break;
+        at += size;
+    }
+    memcpy(out, text, at);
+    out[at] = '\0';
 }
 
 static int
@@ -198,11 +221,13 @@ record(struct fgw_call *call, enum fgw_status status, int http_status, const cha
     const int64_t ran_ns = call->placed_ns != 0 ? call->ended_ns - placed_ns : 0;
     const int64_t now_ms = syn_wall_ms(syn_world_system());
     bool ran = call->place == FGW_GUEST || call->place == FGW_PASSED;
+    char text[FGW_MESSAGE_BYTES];
     size_t body = 0;
     json_t *doc = NULL;
     int rc;
 
     (void)syn_http_req_body(call->req, &body);
+    cut_text(text, sizeof(text), message);
     rc = syn_json_pack(
         &doc, err,
         "{s:s, s:s, s:I, s:s, s:I, s:s, s:i, s:s, s:s, s:s, s:{s:I, s:I, s:I}, s:I, s:I, s:I, s:I, "
@@ -220,7 +245,7 @@ record(struct fgw_call *call, enum fgw_status status, int http_status, const cha
         (json_int_t)(ran ? syn_function_billed_ms(ran_ns) : 0), "memory_bytes",
         (json_int_t)(call->memory_bytes != 0 ? call->memory_bytes : version->memory_bytes),
         "request_bytes", (json_int_t)body, "response_bytes", (json_int_t)call->response_bytes,
-        "fuel", (json_int_t)call->fuel, "message", message);
+        "fuel", (json_int_t)call->fuel, "message", text);
     return rc < 0 ? rc : syn_json_append_take(reports->calls, doc, err);
 }
 
@@ -253,13 +278,14 @@ fgw_report_log(struct fgw_call *call, enum syn_wasm_level level, const char *lin
     for (size_t i = 0; i < size;) { /* what is no text is shown as such */
         size_t len = syn_utf8_len(line + i, size - i);
 
-        if (len > 0)
+        if (len > 1 || (len == 1 && (unsigned char)line[i] >= 0x20) || line[i] == '\t')
             syn_buf_add(&text, line + i, len);
         else
             syn_buf_adds(&text, "\xef\xbf\xbd");
         i += SYN_MAX(len, 1);
     }
-    rc = json_array_size(reports->logs) < FGW_LOGS_MAX ? syn_buf_ok(&text, &err) : SYN_E_LIMIT;
+    rc = reports->log_bytes + text.len <= FGW_LOG_BYTES_MAX ? syn_buf_ok(&text, &err) : SYN_E_LIMIT;
+    reports->log_bytes += rc == SYN_OK ? text.len + 200 : 0; /* with what is beside it */
     if (rc == SYN_OK)
         rc = syn_json_pack(&doc, &err, "{s:s, s:I, s:s, s:I, s:s, s:s}", "function",
                            call->version->function, "version", (json_int_t)call->version->number,
@@ -300,15 +326,18 @@ add_usage(json_t *list, const struct fgw_version *version, const struct fgw_usag
     return rc < 0 ? rc : syn_json_append_take(list, doc, err);
 }
 
+/* *count grows by its rows of usage. */
 static int
-add_version(json_t *doc, struct fgw_version *version, struct syn_err *err)
+add_version(json_t *doc, struct fgw_version *version, size_t *count, struct syn_err *err)
 {
     json_t *row = NULL;
     int rc = SYN_OK;
 
     for (const struct fgw_usage *usage = version->usage; rc == SYN_OK && usage != NULL;
-         usage = usage->next)
+         usage = usage->next) {
         rc = add_usage(json_object_get(doc, "usage"), version, usage, err);
+        (*count)++;
+    }
     if (rc == SYN_OK && version->news) {
         rc = syn_json_pack(&row, err, "{s:s, s:I, s:s, s:s}", "function", version->function,
                            "version", (json_int_t)version->number, "state",
@@ -344,16 +373,23 @@ clear_version(struct fgw_version *version)
     }
 }
 
+/* *ret_rest are the versions that did not find room: the next report has them. */
 static int
-make(struct fgw_reports *reports, json_t **ret, struct syn_err *err)
+make(struct fgw_reports *reports, json_t **ret, struct fgw_version **ret_rest, struct syn_err *err)
 {
+    struct fgw_version *at = reports->dirty;
+    size_t count = 0;
     SYN_JSON(doc);
-    int rc = syn_json_pack(&doc, err, "{s:s, s:I, s:s, s:[], s:[], s:[]}", "boot", reports->boot,
-                           "seq", (json_int_t)(reports->seq + 1), "listen",
-                           reports->gateway->listen, "versions", "loads", "usage");
+    const json_int_t seq = reports->seq + 1;
+    int rc =
+        syn_json_pack(&doc, err, "{s:s, s:I, s:s, s:[], s:[], s:[]}", "boot", reports->boot, "seq",
+                      seq, "listen", reports->gateway->listen, "versions", "loads", "usage");
 
-    for (struct fgw_version *at = reports->dirty; rc == SYN_OK && at != NULL; at = at->dirty_next)
-        rc = add_version(doc, at, err);
+    for (; rc == SYN_OK && at != NULL && count < FGW_USAGE_ROWS; at = at->dirty_next) {
+        rc = add_version(doc, at, &count, err);
+        count++;
+    }
+    *ret_rest = at;
     if (rc == SYN_OK && json_object_set(doc, "invocations", reports->calls) != 0)
         rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a report");
     if (rc == SYN_OK && json_object_set(doc, "logs", reports->logs) != 0)
@@ -379,6 +415,7 @@ renew_lists(struct fgw_reports *reports)
     json_decref(reports->logs);
     reports->calls = calls;
     reports->logs = logs;
+    reports->log_bytes = 0;
     return true;
 }
 
@@ -395,18 +432,21 @@ send_take(struct fgw_reports *reports, json_t *doc)
 static void
 tell(struct fgw_reports *reports)
 {
+    struct fgw_version *rest = NULL;
     json_t *doc = NULL;
     struct syn_err err;
 
     reports->sent_ms = syn_loop_now_ms(reports->gateway->loop);
     remind_of_loads(reports);
-    if (make(reports, &doc, &err) < 0 || !renew_lists(reports)) {
+    reports->under_way = true;
+    if (make(reports, &doc, &rest, &err) < 0 || !renew_lists(reports)) {
         json_decref(doc);
         syn_log_kv(SYN_LOG_ERROR, "gateway.report", "error", "out of memory", NULL);
+        reports->under_way = false;
         want(reports);
         return;
     }
-    while (reports->dirty != NULL) {
+    while (reports->dirty != rest) {
         struct fgw_version *version = reports->dirty;
 
         reports->dirty = version->dirty_next;
@@ -419,7 +459,6 @@ tell(struct fgw_reports *reports)
                 (long long)reports->calls_lost, (long long)reports->logs_lost);
     reports->calls_lost = reports->logs_lost = 0;
     reports->seq++;
-    reports->under_way = true;
     send_take(reports, doc);
 }
 

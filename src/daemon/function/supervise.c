@@ -141,6 +141,7 @@ syn_function_keeper_new(const struct syn_function_keeper_options *options,
     struct syn_function_keeper *keeper = syn_calloc(1, sizeof(*keeper));
     int rc = SYN_OK;
 
+    assert(options->data_dir != NULL && options->server != NULL);
     if (keeper == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a gateway");
     keeper->loop = options->loop;
@@ -149,7 +150,7 @@ syn_function_keeper_new(const struct syn_function_keeper_options *options,
         !copy(&keeper->data_dir, options->data_dir) || !copy(&keeper->server, options->server) ||
         !copy(&keeper->listen, options->listen) || !copy(&keeper->log_level, options->log_level))
         rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a gateway");
-    if (rc == SYN_OK && mkdir(keeper->data_dir, 0700) < 0 && errno != EEXIST)
+    if (rc == SYN_OK && mkdir(options->data_dir, 0700) < 0 && errno != EEXIST)
         rc = SYN_FAIL_SYS(err, errno, "making %s", keeper->data_dir);
     if (rc == SYN_OK)
         rc = start(keeper, err);

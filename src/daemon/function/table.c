@@ -385,11 +385,7 @@ read_methods(const json_t *list)
             mask |= strcmp(name, "ANY") == 0 || strcmp(name, "*") == 0 ? UINT32_MAX
                                                                        : fgw_method_bit(name);
     }
-    if (mask == 0)
-        mask = UINT32_MAX;
-    if ((mask & fgw_method_bit("GET")) != 0)
-        mask |= fgw_method_bit("HEAD");
-    return mask;
+    return mask == 0 ? UINT32_MAX : mask;
 }
 
 /* Owns nothing of it: texts stay in `docs`. */
@@ -413,6 +409,7 @@ put_routes(struct fgw *gateway, struct fgw_function *function, json_t *docs, str
         routes[i].has_cors = json_is_object(cors);
         routes[i].cors.origins = json_object_get(cors, "origins");
         routes[i].cors.headers = json_object_get(cors, "headers");
+        routes[i].cors.credentials = syn_json_bool(cors, "credentials", false);
         routes[i].cors.max_age_s = syn_json_i64(cors, "max_age_s", 600);
     }
     gateway->routes_old = true;

@@ -396,13 +396,11 @@ static void
 link_refused(struct fgw_link *link)
 {
     struct fgw_call *call = link->call;
-    struct fgw_version *version = call->version;
 
     link->instance->rests_until_ms = syn_loop_now_ms(call->gateway->loop) + FGW_REST_MS;
     call->link = NULL;
     link_close(link);
     fgw_call_back(call);
-    fgw_version_turn(version);
 }
 
 static bool
@@ -552,7 +550,9 @@ feed(struct fgw_link *link, const char *data, size_t len, size_t *ret_used, stru
             done = link->left == 0;
         } else if (link->framing == CHUNKED) {
             rc = syn_http_chunks_feed(&link->chunks, data + used, len - used, &step, &span, &size,
-                                      &done, err);
+                                      err);
+            done = rc == SYN_HTTP_CHUNKS_END;
+            rc = done ? SYN_OK : rc;
         }
         call->response_bytes += (int64_t)size;
         if (rc == SYN_OK && call->response_bytes > call->version->response_bytes_max)

@@ -8,6 +8,8 @@
 #include "controller_priv.h"
 #include "function_priv.h"
 
+#define KEPT_LOOK_MS INT64_C(60000)
+
 /* Everything the step reads, owned. */
 struct sight {
     json_t *function, *versions, *services;
@@ -171,6 +173,68 @@ poke_pools(struct syn_server *server, const struct syn_function_effects *effects
         srv_controller_poke(server->controller, syn_json_str(row, "service", ""));
 }
 
+/* --- what is kept ready ----------------------------------------------------------------------- */
+
+/* Of a version that asks for it, as many of its instances as it asks for, if they are ready. */
+static int
+add_ready(struct syn_server *server, const struct sight *sight, const json_t *version, json_t *kept,
+          struct syn_err *err)
+{
+    const json_t *service = json_object_get(sight->services, syn_json_str(version, "service", ""));
+    int64_t left = syn_json_i64(json_object_get(version, "spec"), "min_instances", 0);
+    const json_t *endpoint;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (syn_json_at(service, "status.endpoints"), i, endpoint) {
+        char provider[SYN_ID_MAX];
+
+        if (left == 0 || rc < 0 || !syn_json_bool(endpoint, "ready", false))
+            continue;
+        left--;
+        rc = srv_node_provider(server, syn_json_str(endpoint, "node", ""), provider, err);
+        if (rc == SYN_OK)
+            rc = syn_json_set_i64(
+                kept, provider,
+                syn_json_i64(kept, provider, 0) +
+                    syn_json_i64(json_object_get(version, "spec"), "memory_bytes", 0),
+                err);
+    }
+    return rc;
+}
+
+static bool
+keeps(const struct sight *sight)
+{
+    const json_t *version;
+    size_t i;
+
+    json_array_foreach (sight->versions, i, version)
+        if (syn_json_i64(json_object_get(version, "spec"), "min_instances", 0) > 0)
+            return true;
+    return false;
+}
+
+static int
+keep_ready(struct syn_server *server, struct srv_txn *txn, const struct sight *sight,
+           bool *ret_changed, struct syn_err *err)
+{
+    const json_t *version;
+    size_t i;
+    SYN_JSON(kept);
+    int rc = SYN_OK;
+
+    kept = json_object();
+    if (kept == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for what is kept ready");
+    json_array_foreach (sight->versions, i, version)
+        if (rc == SYN_OK)
+            rc = add_ready(server, sight, version, kept, err);
+    return rc < 0 ? rc
+                  : srv_calls_keep(server, txn, syn_document_id(sight->function), kept, ret_changed,
+                                   err);
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 static int
@@ -239,9 +303,13 @@ write_effects(struct syn_server *server, struct sight *sight,
 {
     const char *id = syn_document_id(sight->function);
     char key[SRV_KEY_MAX];
+    bool changed = false;
     SRV_TXN(txn);
-    int rc = write_money(server, &txn, sight, effects, err);
+    int rc = effects->settle ? SYN_OK : keep_ready(server, &txn, sight, &changed, err);
 
+    if (rc < 0 || (!changed && syn_function_effects_none(effects)))
+        return rc;
+    rc = write_money(server, &txn, sight, effects, err);
     if (rc == SYN_OK)
         rc = write_pools(server, &txn, sight, effects, err);
     if (rc == SYN_OK && effects->settle) {
@@ -274,10 +342,14 @@ step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, str
         return rc < 0 ? rc : SYN_OK;
     view = view_of(server, &sight);
     rc = syn_function_step(&view, &effects, err);
-    if (rc == SYN_OK && !syn_function_effects_none(&effects))
+    if (rc == SYN_OK)
         rc = write_effects(server, &sight, &effects, err);
     ret->wake_at_ms = effects.wake_at_ms;
     ret->now_ms = view.now_ms;
+    /* What is kept ready is spent by time alone. */
+    if (keeps(&sight) &&
+        (ret->wake_at_ms == SYN_DOCUMENT_NONE || ret->wake_at_ms > view.now_ms + KEPT_LOOK_MS))
+        ret->wake_at_ms = view.now_ms + KEPT_LOOK_MS;
     if (rc == SYN_OK) {
         poke_pools(server, &effects);
         ret->gone = effects.settle;

@@ -9,6 +9,7 @@
 #include "bills_priv.h"
 #include "controller_priv.h"
 #include "loads_priv.h"
+#include "mesh_priv.h"
 #include "trials_priv.h"
 #include "volumes_priv.h"
 
@@ -60,12 +61,12 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
     return rc < 0 ? rc : srv_balance(server, escrow, &ret->escrow, err);
 }
 
-/* Where it is scaled by what comes through the balancer: how much that is. */
+/* Where it is scaled by what comes through the balancer and the mesh: how much that is. */
 static void
 count_requests(struct syn_server *server, const json_t *service)
 {
     const json_t *row;
-    uint64_t requests, open;
+    uint64_t requests = 0, open = 0;
     bool counts = false;
     size_t i;
 
@@ -74,7 +75,13 @@ count_requests(struct syn_server *server, const json_t *service)
 
         counts = counts || syn_str_eq(metric, "requests") || syn_str_eq(metric, "inflight");
     }
-    if (counts && srv_gateway_counts(server, service, &requests, &open))
+    if (!counts)
+        return;
+    /* What the balancer is to have and has not is not known; what it is not to have is the mesh's
+     * alone. */
+    counts = srv_gateway_counts(server, service, &requests, &open) ||
+             !syn_json_bool(syn_json_at(service, "spec.lb"), "publish", true);
+    if (counts && srv_meshes_count(server, service, &requests, &open, NULL) == SYN_OK)
         srv_loads_count(server->loads, syn_document_id(service), requests, open,
                         syn_wall_ms(server->world));
 }

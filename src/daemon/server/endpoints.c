@@ -7,7 +7,10 @@
  *     "node-mesh/NODE"      where the node's mesh is reached by others, "HOST:PORT"
  *
  * Whose they are is looked at once, when the stream begins: an agent that is given the first
- * instance of another account begins anew. */
+ * instance of another account begins anew.
+ *
+ * The other way nodes tell what waits there for a service of which nothing runs: POST
+ * /v1/nodes/{id}/held. It wakes the service as what waits at the gateway does. */
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
@@ -15,6 +18,7 @@
 #include <synor/workload/service_mesh.h>
 #include <synor/workload/service_spec.h>
 
+#include "loads_priv.h"
 #include "mesh_priv.h"
 
 #define OPEN "service-open"
@@ -175,13 +179,22 @@ add_fronts(struct syn_server *server, json_t *endpoints, struct syn_err *err)
 
 /* --- what is told ----------------------------------------------------------------------------- */
 
+/* Is it scaled to zero when nobody asks for it, and woken by who does? */
+static bool
+may_sleep(const json_t *spec)
+{
+    const json_t *autoscale = json_object_get(spec, "autoscale");
+
+    return autoscale != NULL && syn_json_i64(autoscale, "min", 1) == 0;
+}
+
 /* Who may call it, and as whom it is known. */
 static int
 add_mesh(const struct syn_server *server, const json_t *doc, json_t *brief, struct syn_err *err)
 {
     const struct syn_mesh_party party = {.account = syn_json_str(brief, "account_name", ""),
                                          .service = syn_json_str(brief, "name", "")};
-    static const char *const policy[] = {"timeout_ms", "retries", "rate"};
+    static const char *const policy[] = {"timeout_ms", "retries", "rate", "errors_max"};
     const json_t *said = json_object_get(syn_document_spec(doc), "mesh");
     const json_t *allow = syn_mesh_allow(syn_document_spec(doc));
     char name[SYN_MESH_NAME_SIZE], uri[SYN_MESH_URI_SIZE];
@@ -203,6 +216,8 @@ add_mesh(const struct syn_server *server, const json_t *doc, json_t *brief, stru
         if (value != NULL)
             rc = syn_json_set_take(mesh, policy[i], json_incref(value), err);
     }
+    if (rc == SYN_OK && may_sleep(syn_document_spec(doc)) && spec.lb.hold_ms > 0)
+        rc = syn_json_set_i64(mesh, "hold_ms", spec.lb.hold_ms, err);
     return rc;
 }
 
@@ -343,7 +358,79 @@ stream_services(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return srv_stream(ctx, req, &plan, err);
 }
 
+/* --- what waits ------------------------------------------------------------------------------- */
+
+#define HELD_MAX       512
+#define HELD_COUNT_MAX 1000000
+
+/* Only of what the node's instances may call: it wakes nobody else's. */
+static int
+note_held(struct syn_server *server, const struct accounts *accounts, const json_t *row,
+          struct syn_err *err)
+{
+    const char *id = syn_json_str(row, "service", "");
+    char key[SRV_KEY_MAX];
+    SYN_JSON(service);
+    int rc = srv_load(server, srv_key(key, "service", id, NULL), &service, NULL, err);
+
+    if (rc != SYN_OK || !seen(accounts, key, service) || !may_sleep(syn_document_spec(service)))
+        return rc < 0 ? rc : SYN_OK;
+    rc = srv_loads_tell(server->loads, id, SRV_LOADS_MESH_HELD,
+                        syn_json_i64(row, "count", 0) * 1000, syn_wall_ms(server->world), err);
+    srv_controller_poke(server->controller, id);
+    return rc;
+}
+
+static int
+post_held(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const char *id = syn_http_req_param(req, "id");
+    SYN_SCOPED(syn_free_scope) struct accounts *accounts = NULL;
+    const json_t *row;
+    size_t i;
+    int rc = srv_own_node(srv_identity(req), id, err);
+
+    if (rc == SYN_OK && !syn_name_ok(id))
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no node %.60s", id);
+    if (rc == SYN_OK)
+        rc = accounts_on(ctx, id, &accounts, err);
+    json_array_foreach (json_object_get(syn_http_req_json(req), "services"), i, row)
+        if (rc == SYN_OK)
+            rc = note_held(ctx, accounts, row, err);
+    return rc;
+}
+
+static const struct syn_field waiting_fields[] = {
+    {.name = "service", .kind = SYN_FIELD_NAME, .required = true, .help = "Its id"},
+    {.name = "count",
+     .kind = SYN_FIELD_I64,
+     .required = true,
+     .min = 0,
+     .max = HELD_COUNT_MAX,
+     .help = "So many calls wait for a first replica"},
+};
+static const struct syn_schema waiting_schema = SYN_SCHEMA("NodeWaiting", waiting_fields);
+static const struct syn_field held_fields[] = {
+    {.name = "services",
+     .kind = SYN_FIELD_LIST,
+     .sub = &waiting_schema,
+     .required = true,
+     .min = 0,
+     .max = HELD_MAX,
+     .help = "Services that calls wait for, and those that they wait for no more"},
+};
+static const struct syn_schema held_schema = SYN_SCHEMA("NodeHeld", held_fields);
+
 static const struct syn_http_route rows[] = {
+    {.method = "POST",
+     .pattern = "/v1/nodes/{id}/held",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_NODE,
+     .body_max = SRV_BODY_MAX,
+     .handler = post_held,
+     .body = &held_schema,
+     .name = "nodes.held",
+     .summary = "Calls wait at the node for services of which nothing runs: wake them"},
     {.method = "GET",
      .pattern = "/v1/nodes/{id}/services",
      .kind = SYN_HTTP_LOOP,

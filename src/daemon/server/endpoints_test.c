@@ -1,5 +1,6 @@
 /* What nodes are told of services: those of the accounts that they run instances of, as their
  * replicas become ready, and those of others that these may call; and who they may say they are. */
+#include "loads_priv.h"
 #include "usage_testing.h"
 
 #include <openssl/pem.h>
@@ -340,6 +341,54 @@ nodes_get_who_runs_there(void **state)
     run_fini(&there);
 }
 
+static unsigned
+held(const struct run *run)
+{
+    struct syn_server *server = run->house->server;
+    struct srv_loads_view view;
+
+    srv_loads_look(server->loads, run->job, syn_wall_ms(server->world), &view);
+    return view.sight.held;
+}
+
+static int
+tell_held(const struct run *by, const char *node, const char *service, int count)
+{
+    char path[128], body[160];
+
+    (void)snprintf(path, sizeof(path), "/v1/nodes/%s/held", node);
+    (void)snprintf(body, sizeof(body), "{'services':[{'service':'%s','count':%d}]}", service,
+                   count);
+    return call(by->agent, "POST", path, body, NULL, NULL);
+}
+
+/* What waits at a node wakes what its instances may call, and may sleep. */
+static void
+nodes_tell_what_waits(void **state)
+{
+    struct house *house = *state;
+    struct run here, there;
+
+    service_init(&here, house, "hold", 11);
+    run_join(&there, house, "else", 12, NULL);
+    assert_int_equal(tell_held(&here, here.node, here.job, 2), SYN_OK);
+    assert_int_equal(held(&here), 0); /* it never sleeps */
+    must(here.tenant, "PATCH", "/v1/services/web",
+         "{'spec':{'autoscale':{'min':0,'max':2,'metrics':[{'metric':'inflight','target':'10'}]}}}",
+         NULL);
+    assert_int_equal(tell_held(&there, there.node, here.job, 3), SYN_OK);
+    assert_int_equal(held(&here), 0);
+    assert_int_equal(tell_held(&there, here.node, here.job, 3), SYN_E_FORBIDDEN);
+    assert_int_equal(tell_held(&here, here.node, "svc-none", 3), SYN_OK);
+    assert_int_equal(tell_held(&here, here.node, here.job, -1), SYN_E_INVALID);
+    assert_int_equal(tell_held(&here, here.node, here.job, 2), SYN_OK);
+    assert_int_equal(held(&here), 2);
+    assert_int_equal(tell_held(&here, here.node, here.job, 0), SYN_OK);
+    assert_int_equal(held(&here), 0);
+    run_fini(&here);
+    run_fini(&there);
+}
+
 int
 main(void)
 {
@@ -349,6 +398,7 @@ main(void)
                                         house_teardown),
         cmocka_unit_test_setup_teardown(nodes_hear_where_meshes_are, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(nodes_get_who_runs_there, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(nodes_tell_what_waits, house_setup, house_teardown),
     };
 
     syn_json_init();

@@ -51,8 +51,15 @@ SYN_MUST int srv_function_routes_put(struct syn_server *server, struct srv_txn *
 /* --- what calls used (function_usage.c) ------------------------------------------------------- */
 
 /** {provider: [usage items]} until now. Owner: *ret is the caller's. */
-SYN_MUST int srv_calls_read(struct syn_server *server, const char *function, json_t **ret,
-                            struct syn_err *err);
+SYN_MUST int srv_calls_read(struct syn_server *server, const char *function, int64_t now_ms,
+                            json_t **ret, struct syn_err *err);
+/** Note within `txn` what memory of instances is kept ready from now on, {provider: bytes}: it is
+ *  charged by the ms, called or not. The same again changes nothing. */
+SYN_MUST int srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *function,
+                            json_t *kept, bool *ret_changed, struct syn_err *err);
+/** Who provides the node; "" is the gateway, which is the platform's. */
+SYN_MUST int srv_node_provider(struct syn_server *server, const char *node, char out[SYN_ID_MAX],
+                               struct syn_err *err);
 /** What came to it between the two, into rows[SRV_OWN_MAX]. */
 SYN_MUST int srv_calls_usage(const json_t *before, const json_t *now, struct srv_own *rows,
                              size_t *ret_count, struct syn_err *err);
@@ -77,6 +84,9 @@ SYN_MUST int srv_calls_batch_write(struct srv_calls_batch *batch, struct srv_txn
  *  p99_us, by_version}. Owner: *ret is the caller's. */
 SYN_MUST int srv_calls_metrics(struct syn_server *server, const char *function, int64_t minutes,
                                json_t **ret, struct syn_err *err);
+/** Delete what is older than a day: minutes, and calls that are remembered. *removed grows. */
+SYN_MUST int srv_functions_sweep(struct syn_server *server, int64_t now_ms, unsigned *removed,
+                                 struct syn_err *err);
 /** The price of a call of the longest time. 0: the book has none. */
 int64_t srv_call_price(const struct syn_server *server, const json_t *spec);
 

@@ -24,13 +24,102 @@
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
+/* Add the sums to what the provider has. */
+static int
+add_usage(json_t *usage, const char *provider, const struct syn_usage_sum *more,
+          struct syn_err *err)
+{
+    struct syn_usage_sum sum = {0};
+    json_t *items = NULL;
+    int rc = syn_usage_decode(json_object_get(usage, provider), &sum, err);
+
+    for (size_t i = 0; i < more->count && rc == SYN_OK; i++)
+        rc = syn_usage_add(&sum, more->items[i].item, more->items[i].measure,
+                           more->items[i].quantity, err);
+    if (rc < 0 || sum.count == 0)
+        return rc;
+    items = json_array();
+    if (items == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for what was called");
+    rc = syn_usage_encode(&sum, items, err);
+    if (rc < 0) {
+        json_decref(items);
+        return rc;
+    }
+    return syn_json_set_take(usage, provider, items, err);
+}
+
+static int
+load_or(struct syn_server *server, const char *key, const char *otherwise, json_t **ret,
+        int64_t *ret_revision, struct syn_err *err)
+{
+    int rc = srv_load(server, key, ret, ret_revision, err);
+
+    if (rc != SRV_ABSENT)
+        return rc;
+    *ret_revision = 0;
+    return syn_json_parse(otherwise, strlen(otherwise), ret, err);
+}
+
+#define NO_USAGE "{\"used\":{},\"kept\":{},\"since_ms\":0}"
+
+/* What instances that were kept ready used since that was noted: into `used`. */
+static int
+add_kept(const json_t *usage, int64_t now_ms, json_t *used, struct syn_err *err)
+{
+    int64_t span_ms = SYN_MAX(now_ms - syn_json_i64(usage, "since_ms", now_ms), 0);
+    const char *provider;
+    json_t *bytes;
+    int rc = SYN_OK;
+
+    json_object_foreach (json_object_get(usage, "kept"), provider, bytes) {
+        struct syn_usage_sum sum = {0};
+
+        if (rc == SYN_OK)
+            rc = syn_usage_add(&sum, SYN_FUNCTION_ITEM_PROVISIONED, SYN_MEASURE_BYTE_MS,
+                               (syn_u128)json_integer_value(bytes) * (syn_u128)span_ms, err);
+        if (rc == SYN_OK)
+            rc = add_usage(used, provider, &sum, err);
+    }
+    return rc;
+}
+
 int
-srv_calls_read(struct syn_server *server, const char *function, json_t **ret, struct syn_err *err)
+srv_calls_read(struct syn_server *server, const char *function, int64_t now_ms, json_t **ret,
+               struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
-    int rc = srv_load(server, srv_key(key, "function-usage", function, NULL), ret, NULL, err);
+    int64_t revision;
+    SYN_JSON(usage);
+    int rc = load_or(server, srv_key(key, "function-usage", function, NULL), NO_USAGE, &usage,
+                     &revision, err);
 
-    return rc == SRV_ABSENT ? syn_json_pack(ret, err, "{}") : rc;
+    if (rc == SYN_OK)
+        rc = add_kept(usage, now_ms, json_object_get(usage, "used"), err);
+    if (rc == SYN_OK)
+        *ret = json_incref(json_object_get(usage, "used"));
+    return rc;
+}
+
+int
+srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *function, json_t *kept,
+               bool *ret_changed, struct syn_err *err)
+{
+    int64_t now_ms = syn_wall_ms(server->world), revision;
+    char key[SRV_KEY_MAX];
+    SYN_JSON(usage);
+    int rc = load_or(server, srv_key(key, "function-usage", function, NULL), NO_USAGE, &usage,
+                     &revision, err);
+
+    *ret_changed = rc == SYN_OK && !json_equal(json_object_get(usage, "kept"), kept);
+    if (rc < 0 || !*ret_changed)
+        return rc;
+    rc = add_kept(usage, now_ms, json_object_get(usage, "used"), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(usage, "kept", json_incref(kept), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(usage, "since_ms", now_ms, err);
+    return rc < 0 ? rc : srv_txn_replace(txn, key, revision, usage, err);
 }
 
 int
@@ -130,18 +219,6 @@ srv_calls_batch_free_scope(struct srv_calls_batch **slot)
 }
 
 static int
-load_or(struct syn_server *server, const char *key, json_t **ret, int64_t *ret_revision,
-        struct syn_err *err)
-{
-    int rc = srv_load(server, key, ret, ret_revision, err);
-
-    if (rc != SRV_ABSENT)
-        return rc;
-    *ret_revision = 0;
-    return syn_json_pack(ret, err, "{}");
-}
-
-static int
 find_entry(struct srv_calls_batch *batch, const char *function, struct entry **ret,
            struct syn_err *err)
 {
@@ -160,42 +237,18 @@ find_entry(struct srv_calls_batch *batch, const char *function, struct entry **r
     (void)srv_key_seq(entry->minute_key, "function-minute", function, batch->minute);
     rc = syn_map_put_take(batch->entries, function, entry, err);
     if (rc == SYN_OK)
-        rc = load_or(batch->server, entry->usage_key, &entry->usage, &entry->usage_revision, err);
+        rc = load_or(batch->server, entry->usage_key, NO_USAGE, &entry->usage,
+                     &entry->usage_revision, err);
     if (rc == SYN_OK)
-        rc =
-            load_or(batch->server, entry->minute_key, &entry->minute, &entry->minute_revision, err);
+        rc = load_or(batch->server, entry->minute_key, "{}", &entry->minute,
+                     &entry->minute_revision, err);
     *ret = entry;
     return rc;
 }
 
-/* Add the sums to what the provider has. */
-static int
-add_usage(json_t *usage, const char *provider, const struct syn_usage_sum *more,
-          struct syn_err *err)
-{
-    struct syn_usage_sum sum = {0};
-    json_t *items = NULL;
-    int rc = syn_usage_decode(json_object_get(usage, provider), &sum, err);
-
-    for (size_t i = 0; i < more->count && rc == SYN_OK; i++)
-        rc = syn_usage_add(&sum, more->items[i].item, more->items[i].measure,
-                           more->items[i].quantity, err);
-    if (rc < 0 || sum.count == 0)
-        return rc;
-    items = json_array();
-    if (items == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for what was called");
-    rc = syn_usage_encode(&sum, items, err);
-    if (rc < 0) {
-        json_decref(items);
-        return rc;
-    }
-    return syn_json_set_take(usage, provider, items, err);
-}
-
-/* Who provides the node; the gateway itself is the platform's. */
-static int
-provider_of(struct syn_server *server, const char *node, char out[SYN_ID_MAX], struct syn_err *err)
+int
+srv_node_provider(struct syn_server *server, const char *node, char out[SYN_ID_MAX],
+                  struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     SYN_JSON(doc);
@@ -218,8 +271,9 @@ add_money(struct srv_calls_batch *batch, struct entry *entry, const struct srv_c
 {
     bool http = syn_str_eq(calls->trigger, "http"), asked = syn_str_eq(calls->trigger, "invoke");
     struct syn_usage_sum compute = {0}, requests = {0};
+    json_t *used = json_object_get(entry->usage, "used");
     char provider[SYN_ID_MAX];
-    int rc = provider_of(batch->server, calls->node, provider, err);
+    int rc = srv_node_provider(batch->server, calls->node, provider, err);
 
     if (rc == SYN_OK)
         rc = syn_usage_add(&compute, SYN_FUNCTION_ITEM_COMPUTE, SYN_MEASURE_BYTE_MS, calls->byte_ms,
@@ -234,8 +288,8 @@ add_money(struct srv_calls_batch *batch, struct entry *entry, const struct srv_c
         rc = syn_usage_add(&requests, SYN_FUNCTION_ITEM_EVENTS, SYN_MEASURE_REQUEST,
                            (syn_u128)calls->count, err);
     if (rc == SYN_OK)
-        rc = add_usage(entry->usage, provider, &compute, err);
-    return rc < 0 ? rc : add_usage(entry->usage, batch->server->provider_id, &requests, err);
+        rc = add_usage(used, provider, &compute, err);
+    return rc < 0 ? rc : add_usage(used, batch->server->provider_id, &requests, err);
 }
 
 static int
@@ -413,4 +467,71 @@ srv_calls_metrics(struct syn_server *server, const char *function, int64_t minut
     if (rc == SYN_OK)
         *ret = SYN_TAKE(sums);
     return rc;
+}
+
+/* --- sweeping --------------------------------------------------------------------------------- */
+
+/* Keys that are to go, some at a time: what is so old is nobody's any more. */
+struct old {
+    struct syn_server *server;
+    int64_t before_ms;
+    struct srv_txn *txn;
+    unsigned *removed;
+};
+
+static int
+commit_old(struct old *old, struct syn_err *err)
+{
+    size_t count = old->txn->count;
+    int rc = count > 0 ? srv_txn_commit(old->server, old->txn, NULL, err) : SYN_OK;
+
+    if (rc == SYN_OK)
+        *old->removed += (unsigned)count;
+    srv_txn_fini(old->txn);
+    srv_txn_init(old->txn);
+    return rc < 0 ? rc : SYN_OK;
+}
+
+static int
+drop_old(struct old *old, const char *key, struct syn_err *err)
+{
+    int rc = srv_txn_delete(old->txn, key, err);
+
+    return rc < 0 || old->txn->count < SYN_STORE_ROWS_MAX ? rc : commit_old(old, err);
+}
+
+static int
+see_minute(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct old *old = arg;
+    int64_t minute = 0;
+
+    (void)doc;
+    (void)revision;
+    if (syn_parse_i64(strrchr(key, '/') + 1 + strspn(strrchr(key, '/') + 1, "0"), 0, INT64_MAX,
+                      "minute", &minute, NULL) < 0)
+        return SYN_OK;
+    return minute * MINUTE_MS < old->before_ms ? drop_old(old, key, err) : SYN_OK;
+}
+
+static int
+see_invocation(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct old *old = arg;
+
+    (void)revision;
+    return syn_json_i64(doc, "started_at", 0) < old->before_ms ? drop_old(old, key, err) : SYN_OK;
+}
+
+int
+srv_functions_sweep(struct syn_server *server, int64_t now_ms, unsigned *removed,
+                    struct syn_err *err)
+{
+    SRV_TXN(txn);
+    struct old old = {server, now_ms - MINUTES_MAX * MINUTE_MS, &txn, removed};
+    int rc = srv_each(server, "function-minute/", see_minute, &old, err);
+
+    if (rc == SYN_OK)
+        rc = srv_each(server, "invocation/", see_invocation, &old, err);
+    return rc < 0 ? rc : commit_old(&old, err);
 }

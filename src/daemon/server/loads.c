@@ -514,6 +514,8 @@ void
 srv_loads_look(struct srv_loads *loads, const char *service, int64_t now_ms,
                struct srv_loads_view *ret)
 {
+    int64_t held;
+
     *ret = (struct srv_loads_view){.loads = loads, .service = service, .now_ms = now_ms};
     ret->zones = srv_loads_zones(loads);
     ret->sight = (struct syn_service_loads){
@@ -522,7 +524,8 @@ srv_loads_look(struct srv_loads *loads, const char *service, int64_t now_ms,
         .scraped = find_scraped,
         .self = ret,
     };
-    ret->sight.held = (uint32_t)SYN_MAX(SYN_MIN(find_total(ret, "held") / 1000, UINT32_MAX), 0);
+    held = SYN_MAX(find_total(ret, "held"), 0) + SYN_MAX(find_total(ret, SRV_LOADS_MESH_HELD), 0);
+    ret->sight.held = (uint32_t)SYN_MIN(held / 1000, UINT32_MAX);
 }
 
 /* --- the route -------------------------------------------------------------------------------- */

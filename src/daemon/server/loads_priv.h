@@ -32,6 +32,8 @@ void srv_loads_forget_service(struct srv_loads *loads, const char *service);
  *  wait at the door. LIMIT; NOMEM. */
 SYN_MUST int srv_loads_tell(struct srv_loads *loads, const char *service, const char *name,
                             int64_t value, int64_t now_ms, struct syn_err *err);
+/** As "held", what waits for it is told at the gateway; so, what waits in the meshes of nodes. */
+#define SRV_LOADS_MESH_HELD "mesh-held"
 /** Tell "requests" and "inflight" from what the balancer has counted until now. */
 void srv_loads_count(struct srv_loads *loads, const char *service, uint64_t requests, uint64_t open,
                      int64_t now_ms);

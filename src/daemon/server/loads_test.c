@@ -106,6 +106,11 @@ test_what_is_told(void **state)
     assert_done(srv_loads_tell(loads, "svc-a", "held", 3000, NOW + 80000, &err), &err);
     srv_loads_look(loads, "svc-a", NOW + 80000, &view);
     assert_int_equal(view.sight.held, 3);
+    assert_done(srv_loads_tell(loads, "svc-a", SRV_LOADS_MESH_HELD, 2000, NOW + 90000, &err), &err);
+    srv_loads_look(loads, "svc-a", NOW + 90000, &view);
+    assert_int_equal(view.sight.held, 5);
+    srv_loads_look(loads, "svc-a", NOW + 115000, &view);
+    assert_int_equal(view.sight.held, 2);
     srv_loads_forget_service(loads, "svc-a");
     assert_int_equal(total("queue", NOW + 80000), SYN_AUTOSCALE_UNKNOWN);
 }

@@ -31,6 +31,10 @@ struct srv_meshes *srv_meshes_free(struct srv_meshes *meshes);
 /** All that the node's mesh has counted until now; INVALID: names that are none. Any thread. */
 SYN_MUST int srv_meshes_report(struct syn_server *server, const char *node, const json_t *pairs,
                                struct syn_err *err);
+/** What nodes have told of calls to the service in all, and of those that are under way: added to
+ *  the numbers. Thread: any. */
+SYN_MUST int srv_meshes_count(struct syn_server *server, const json_t *service, uint64_t *requests,
+                              uint64_t *open, struct syn_err *err);
 /** Append it as metrics. */
 void srv_mesh_metrics(struct syn_server *server, struct syn_buf *out);
 

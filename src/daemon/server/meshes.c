@@ -224,6 +224,44 @@ add_call(void *arg, const char *node, const json_t *pair, struct syn_err *err)
     return syn_json_append_take(reading->calls, copy, err);
 }
 
+struct counting {
+    const char *name;
+    uint64_t *requests, *open;
+};
+
+static int
+count_call(void *arg, const char *node, const json_t *pair, struct syn_err *err)
+{
+    const struct counting *counting = arg;
+
+    (void)node;
+    (void)err;
+    if (!syn_str_eq(syn_json_str(pair, "callee", ""), counting->name))
+        return SYN_OK;
+    *counting->requests += (uint64_t)SYN_MAX(syn_json_i64(pair, "requests", 0), INT64_C(0));
+    *counting->open += (uint64_t)SYN_MAX(syn_json_i64(pair, "open", 0), INT64_C(0));
+    return SYN_OK;
+}
+
+int
+srv_meshes_count(struct syn_server *server, const json_t *service, uint64_t *requests,
+                 uint64_t *open, struct syn_err *err)
+{
+    char name[SYN_MESH_NAME_SIZE];
+    struct syn_mesh_party party = {.service = syn_json_str(service, "name", "")};
+    struct counting counting = {name, requests, open};
+    SYN_JSON(own);
+    int rc = syn_json_pack(&own, err, "{}");
+
+    if (rc == SYN_OK)
+        rc = srv_account_name(server, syn_json_str(service, "account", ""), own, err);
+    if (rc < 0)
+        return rc;
+    party.account = syn_json_str(own, "account_name", "");
+    (void)syn_mesh_name(&party, name);
+    return each_pair(server, count_call, &counting, err);
+}
+
 static int
 get_mesh(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {

@@ -321,7 +321,7 @@ srv_count_read(struct syn_server *server, const char *job, int64_t now_ms, json_
                struct syn_err *err)
 {
     return srv_is_volume(job)     ? srv_volume_meter_read(server, job, now_ms, ret, NULL, err)
-           : srv_is_function(job) ? srv_calls_read(server, job, ret, err)
+           : srv_is_function(job) ? srv_calls_read(server, job, now_ms, ret, err)
                                   : network_read(server, job, now_ms, ret, err);
 }
 
@@ -366,6 +366,6 @@ srv_count_end(struct syn_server *server, struct srv_txn *txn, const char *job, i
               struct syn_err *err)
 {
     return srv_is_volume(job)     ? srv_volume_meter_end(server, txn, job, now_ms, err)
-           : srv_is_function(job) ? SYN_OK /* its gateway counts nothing that is not asked for */
+           : srv_is_function(job) ? SYN_OK /* nothing of it is kept ready by then */
                                   : network_end(server, txn, job, now_ms, err);
 }

@@ -12,6 +12,7 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
+#include "function_priv.h"
 #include "server_priv.h"
 #include "volumes_priv.h"
 
@@ -227,6 +228,8 @@ srv_sweep(struct syn_server *server, int64_t now_ms, struct syn_err *err)
         rc = srv_each(server, kinds[i].prefix, kinds[i].fn, &round, err);
     if (rc == SYN_OK)
         rc = sweep_folders(&round, err);
+    if (rc == SYN_OK)
+        rc = srv_functions_sweep(server, now_ms, &round.removed, err);
     if (round.removed > 0)
         syn_log(SYN_LOG_INFO, "sweep.done", "removed=%u", round.removed);
     return rc;

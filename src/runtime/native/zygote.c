@@ -42,10 +42,10 @@
 #define GROUP_MAX   96
 
 /* Takes its own text from the first message, so that no command line is that long. */
-#define BOOT                                                                                       \
-    "import array,os,socket;s=socket.socket(fileno=3);d,a,f,x=s.recvmsg(16,socket.CMSG_SPACE(4));" \
-    "n=array.array('i',a[0][2])[0];t=open(n).read();s.detach();"                                   \
-    "exec(compile(t,'zygote.py','exec'),{'__name__':'zygote'})"
+static const char boot[] =
+    "import array,os,socket;s=socket.socket(fileno=3);d,a,f,x=s.recvmsg(16,socket.CMSG_SPACE(4));"
+    "n=array.array('i',a[0][2])[0];t=open(n).read();s.detach();"
+    "exec(compile(t,'zygote.py','exec'),{'__name__':'zygote'})";
 
 extern const char syn_zygote_program[];
 extern const size_t syn_zygote_program_len;
@@ -192,7 +192,7 @@ spawn(const struct syn_zygote_options *options, struct syn_zygote *zygote, struc
 {
     static const char *const env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8",
                                       "HOME=/tmp", NULL};
-    const char *const argv[] = {options->python, "-B", "-s", "-c", BOOT, NULL};
+    const char *const argv[] = {options->python, "-B", "-s", "-c", boot, NULL};
     struct syn_child_options child = {.argv = argv,
                                       .env = env,
                                       .in = SYN_CHILD_NULL,

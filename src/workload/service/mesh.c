@@ -10,6 +10,7 @@
 #define TIMEOUT_MAX_MS (INT64_C(24) * 3600 * 1000)
 #define RETRIES_MAX    10
 #define RATE_MAX       1000000
+#define ERRORS_MAX     1000
 #define OWN            "own"
 #define EVERYBODY      "*"
 
@@ -23,6 +24,8 @@ static const struct syn_field mesh_fields[] = {
      .help = "so often a call that no replica took, or an idempotent request that failed, is tried again; default 3"},
     {.name = "rate", .kind = SYN_FIELD_I64, .min = 1, .max = RATE_MAX,
      .help = "so many requests a second of one caller on one node, then it gets 429; default any"},
+    {.name = "errors_max", .kind = SYN_FIELD_I64, .min = 0, .max = ERRORS_MAX,
+     .help = "so many errors in a row take a replica, or another node, out for a caller until it takes connections again; default never"},
 };
 /* clang-format on */
 const struct syn_schema service_mesh_schema = SYN_SCHEMA("ServiceMesh", mesh_fields);

@@ -33,11 +33,13 @@ size_t syn_http_answer_end(const char *data, size_t len, size_t *scanned);
  * too many headers; UNSUPPORTED: a version or transfer coding. */
 SYN_MUST int syn_http_answer_parse(char *data, size_t len, struct syn_http_answer *ret,
                                    struct syn_err *err);
+/** That was the last of the body. */
+#define SYN_HTTP_CHUNKS_END 1
 /** Advance over data[0..len): *ret_used bytes were consumed, *ret_data and *ret_len are one span of
- * content among them (may be empty). Call again until nothing is used or *ret_done. Returns 0;
- * INVALID. */
+ * content among them (may be empty). Call again until nothing is left. Returns 0;
+ * SYN_HTTP_CHUNKS_END; INVALID. */
 SYN_MUST int syn_http_chunks_feed(struct syn_http_chunks *chunks, const char *data, size_t len,
                                   size_t *ret_used, const char **ret_data, size_t *ret_len,
-                                  bool *ret_done, struct syn_err *err);
+                                  struct syn_err *err);
 
 #endif

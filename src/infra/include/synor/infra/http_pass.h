@@ -7,7 +7,7 @@
 #include <synor/infra/http_server.h>
 
 /** Bytes of a pushed body that wait for a slow client before it is said to be full. */
-#define SYN_HTTP_PUSH_BYTES ((size_t)256 << 10)
+#define SYN_HTTP_PUSH_BYTES ((size_t)64 << 10)
 
 /** Looks at a request's head before its body is read. *ret_body_max is how much of one is taken (it
  * is the row's body_max before). Returns 0, or an error, which is the answer then. */

@@ -88,6 +88,7 @@ struct syn_http_limits {
     int64_t sse_keepalive_ms; /* 15 s */
     int64_t tunnel_idle_ms;   /* 1 hour without a byte either way ends a tunnel */
     size_t sse_backlog_max;   /* 1 MiB queued for one stream */
+    int64_t bodies_max;       /* bytes of all bodies in memory together; 0: as much as there is */
 };
 
 struct syn_http_options {
