@@ -5,7 +5,6 @@
 #include "function_priv.h"
 
 #include <inttypes.h>
-#include <limits.h>
 
 #include <synor/base/clock.h>
 #include <synor/base/log.h>
@@ -104,7 +103,7 @@ remind_of_loads(struct fgw_reports *reports)
         for (size_t i = 0; i < function->version_count; i++) {
             struct fgw_version *version = function->versions[i];
 
-            if (version->instances == NULL && version->running + version->waiting_count == 0)
+            if (version->instances == NULL && !version->is_active)
                 continue;
             version->load_due = true;
             add_dirty(reports, version);

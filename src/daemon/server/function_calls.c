@@ -355,7 +355,7 @@ headers_of(const struct syn_http_req *req, const char *ret[2 * SRV_CALL_HEADERS_
     size_t count = 0;
 
     for (unsigned i = 0; syn_http_req_header_at(req, i, &name, &value); i++) {
-        if (count == 2 * SRV_CALL_HEADERS_MAX || !is_passed(name))
+        if (count == (size_t)2 * SRV_CALL_HEADERS_MAX || !is_passed(name))
             continue;
         ret[count++] = name;
         ret[count++] = value;

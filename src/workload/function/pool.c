@@ -291,7 +291,8 @@ syn_function_service_spec(const json_t *function_spec, const struct syn_function
     making.has_program = syn_function_program(making.spec.language.runtime, &making.program);
     if (making.spec.language.runtime == SYN_FUNCTION_NODE)
         making.layer = LAYER_NODE;
-    rc = syn_json_pack(&service, err, "{s:{s:b}}", "lb", "publish", 0);
+    /* Calls come by the gateway alone, which counts them. */
+    rc = syn_json_pack(&service, err, "{s:{s:b}, s:{s:[]}}", "lb", "publish", 0, "mesh", "allow");
     making.service = service;
     for (size_t i = 0; i < SYN_LEN(parts) && rc == SYN_OK; i++)
         rc = parts[i](&making, err);
