@@ -35,15 +35,20 @@ class Program:
         answer = link.getresponse()
         return answer.status, answer.read()
 
+    def is_ready(self):
+        try:
+            return self.call("/_synor/health")[0] == 200
+        except OSError:
+            return False
+
     def __enter__(self):
         until = time.monotonic() + WAIT_S
-        while True:
-            try:
-                assert self.call("/_synor/health") == (200, b"ok\n")
-                return self
-            except ConnectionRefusedError:
-                assert self.child.poll() is None and time.monotonic() < until, "it is not ready"
-                time.sleep(0.01)
+        while not self.is_ready():
+            if self.child.poll() is not None or time.monotonic() > until:
+                self.__exit__()
+                raise AssertionError("it is not ready")
+            time.sleep(0.01)
+        return self
 
     def __exit__(self, *_):
         self.child.kill()

@@ -322,6 +322,7 @@ const warm = (port, address) => new Promise((resolve) => {
       + `x-synor-deadline: ${Date.now() + QUIET_MS}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`);
   });
   link.resume();
+  link.setTimeout(5000, () => link.destroy()); // it is a favour, not a need
   link.on('error', resolve);
   link.on('close', resolve);
 });
