@@ -584,6 +584,9 @@ take_loads(struct syn_server *server, const struct report *report, struct syn_er
             rc = rc < 0 ? rc : SYN_OK;
             continue;
         }
+        /* One that is being prepared counts as a call: see hold_first() of its controller. */
+        if (syn_str_eq(syn_json_str(version, "state", ""), "preparing"))
+            running = SYN_MAX(running, (int64_t)1);
         rc = srv_loads_tell(server->loads, service, "inflight",
                             SYN_MIN(running + waiting, COUNT_MAX) * 1000, now_ms, err);
         if (rc == SYN_OK)
