@@ -34,8 +34,8 @@ class Refused(Exception):
 class Platform:
     """Runs while the `with` block does; leaves nothing behind."""
 
-    def __init__(self, command="up"):
-        self.command = command
+    def __init__(self, command="up", options=()):
+        self.command, self.options = command, options
         self.synor = os.environ.get("SYNOR", os.path.join("build", "synor"))
         self.folder = tempfile.mkdtemp(prefix="synor-bench-", dir="/var/tmp")
         self.data = os.path.join(self.folder, "data")
@@ -46,7 +46,7 @@ class Platform:
     def __enter__(self):
         log = open(os.path.join(self.folder, "log"), "wb")
         self.process = subprocess.Popen(
-            [self.synor, self.command, "--data-dir", self.data],
+            [self.synor, self.command, "--data-dir", self.data, *self.options],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         try:

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Functions in Python and JavaScript through the gateway: the first call of one that sleeps, calls of
+one that is awake, and a thousand at once on one that sleeps.
+
+    function_pool.py [TURNS]      SYNOR names the binary; needs root
+
+Instances are gVisor's where it works, of 1 GiB and nine tenths of a core. The handler does nothing, so all of
+the time is ours. Cold: everything is on the node's disk, nothing of the function runs; from sending
+the request to having its answer. Awake: one connection, one call after the other.
+"""
+
+import http.client
+import os
+import statistics
+import sys
+import threading
+import time
+import urllib.parse
+
+from bench_figures import figure, say
+from bench_platform import Platform
+
+TURNS, CALLS, BURST, WAIT_S = 7, 1000, 1000, 120
+GOAL_COLD_MS, GOAL_P50_MS, GOAL_P99_MS = 1000, 1, 10
+LANGUAGES = {
+    "python": ("python3", "main.py", b"def handler(event, context):\n    return 'hello'\n"),
+    "node": ("node", "main.mjs", b"export const handler = () => 'hello';\n"),
+}
+
+
+def call(where, path, link=None):
+    """Seconds of one call."""
+    begun = time.perf_counter()
+    link = link or http.client.HTTPConnection(*where, timeout=WAIT_S)
+    link.request("GET", path)
+    answer = link.getresponse()
+    if (answer.read(), answer.status) != (b"hello", 200):
+        raise SystemExit(f"{path}: {answer.status}")
+    return time.perf_counter() - begun
+
+
+def wait_until(what, true):
+    until = time.monotonic() + WAIT_S
+    while not true():
+        if time.monotonic() > until:
+            raise SystemExit(f"not within {WAIT_S} s: {what}")
+        time.sleep(0.05)
+
+
+def runs(platform, own):
+    return any(own in folder for folder in os.listdir(
+        os.path.join(platform.data, "agent", "instances")))
+
+
+def deploy(platform, name, isolation):
+    """Its id's own part, and where it is."""
+    runtime, file, source = LANGUAGES[name]
+    platform.store_folder(f"bench-{name}", {file: source})
+    made = platform.call("POST", "/v1/functions", {"name": name, "spec": {
+        "runtime": runtime, "code": f"synor://bench-{name}", "memory_bytes": 1 << 30,
+        "cpu_millicores": 900, "idle_ms": 1000, "max_instances": 2, "timeout_ms": 60000,
+        "isolation": isolation, "triggers": [{"type": "http", "path": f"/{name}"}]}})
+    path = f"/v1/functions/{made['id']}"
+
+    def ready():
+        status = platform.call("GET", path)["status"]
+        if status["state"] == "failed":
+            raise SystemExit(f"{name}: {status['message']}")
+        return status["state"] == "active" and status.get("urls")
+    wait_until(f"{name} is active", ready)
+    url = urllib.parse.urlsplit(platform.call("GET", path)["status"]["urls"][0])
+    return made["id"].removeprefix("fn-"), (url.hostname, url.port)
+
+
+def burst(where, path):
+    """How many of a thousand calls at once failed."""
+    failed = []
+
+    def one():
+        try:
+            call(where, path)
+        except (SystemExit, OSError, http.client.HTTPException) as error:
+            failed.append(str(error))
+    threads = [threading.Thread(target=one) for _ in range(BURST)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for text in sorted(set(failed))[:3]:
+        say(f"burst: {text}")
+    return len(failed)
+
+
+def bench(platform, name, isolation, turns):
+    own, where = deploy(platform, name, isolation)
+    path = f"/{name}"
+    wait_until("it answers", lambda: call(where, path) > 0)
+    cold = []
+    for _ in range(turns):
+        wait_until("it sleeps", lambda: not runs(platform, own))
+        cold.append(call(where, path) * 1000)
+    middle = statistics.median(cold)
+    say(f"{name}, {isolation}: cold {min(cold):.0f} to {max(cold):.0f} ms")
+    figure(f"function_cold_{name}_ms", middle, "ms", "-", "-", "-", GOAL_COLD_MS,
+           middle <= GOAL_COLD_MS)
+    link = http.client.HTTPConnection(*where, timeout=WAIT_S)
+    awake = sorted(call(where, path, link) * 1000 for _ in range(CALLS))
+    p50, p99 = awake[CALLS // 2], awake[CALLS * 99 // 100]
+    figure(f"function_awake_{name}_p50_ms", p50, "ms", "-", "-", "-", GOAL_P50_MS,
+           p50 <= GOAL_P50_MS)
+    figure(f"function_awake_{name}_p99_ms", p99, "ms", "-", "-", "-", GOAL_P99_MS,
+           p99 <= GOAL_P99_MS)
+    wait_until("it sleeps", lambda: not runs(platform, own))
+    begun = time.perf_counter()
+    failed = burst(where, path)
+    say(f"{name}: {BURST} at once took {time.perf_counter() - begun:.1f} s")
+    figure(f"function_burst_{name}_failed", failed, "calls", "-", "-", "-", 0, failed == 0)
+    platform.call("DELETE", f"/v1/functions/fn-{own}")
+    wait_until("it is gone", lambda: not runs(platform, own))
+
+
+def main():
+    turns = int(sys.argv[1]) if len(sys.argv) > 1 else TURNS
+    with Platform(options=("--function-listen", "127.0.0.1:0")) as platform:
+        isolation = "gvisor" if "gvisor" in platform.sandboxes() else "auto"
+        there = {row["name"] for row in platform.call(
+            "GET", "/v1/nodes")["items"][0]["status"]["languages"]}
+        for name in LANGUAGES:
+            if name in there:
+                bench(platform, name, isolation, turns)
+            else:
+                say(f"{name}: this machine has none")
+
+
+main()
