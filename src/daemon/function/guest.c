@@ -242,7 +242,7 @@ reply(struct fgw_guest *guest, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_UNAVAILABLE, "too many large answers at a time");
     call->answer_counted = (int64_t)guest->body.len;
     call->gateway->answer_bytes += call->answer_counted;
-    syn_http_pass(call->req, guest->status, (int64_t)guest->body.len);
+    fgw_call_pass(call, guest->status, (int64_t)guest->body.len);
     while (rc == SYN_OK && guest->head.len > 0 && at < end) {
         char *name = at;
         const char *value = name + strlen(name) + 1;
