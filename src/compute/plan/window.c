@@ -24,10 +24,8 @@
  *     T >= r + q + area(S).
  *
  * This is what counts of a start with little to do and of an end that narrows (a factorisation's
- * last columns). Instead of the area of S stands what mixed.c makes of it: a value a task, whose
- * sum over S bounds the time of S from below. Values found for one set are valid for every other,
- * so all windows of a grid are looked at by two-dimensional sums from the corner; what is found
- * best gets values of its own, which are tried on all of them again.
+ * last columns). All windows of a grid, all classes and all chains without their transfers are
+ * weighed in one game, sim/balance.c, whose value is the bound: no window alone need hold.
  *
  *     E ^   . . . .|x x x x
  *       |   . . . .|x x x x        S(a,b): all cells from (a,b) up and right
@@ -40,11 +38,15 @@
 
 #include <synor/base/mem.h>
 
-#include "mixed_priv.h"
+#include "../sim/balance_priv.h"
 #include "window_priv.h"
 
-#define CELLS      128U /* of the grid, each way */
-#define ROUNDS_MAX 4U   /* sets of values tried */
+#define CELLS  BALANCE_CELLS
+#define STEPS  400U               /* of the game, between two looks at its value */
+#define VISITS UINT64_C(12000000) /* of tasks, edges and windows; a 24th at least */
+#define ROUNDS 3U   /* of the game, each on a grid that is finer where it was worth it */
+#define SPREAD 0.25 /* of the worth: dealt evenly to all cells, so that none grows too wide */
+#define GAINED 3e-5 /* a part of the bound: less in STEPS, and it ends */
 
 /* From one class to another: the least of any pair of their workers' nodes. */
 struct way {
@@ -63,11 +65,10 @@ struct windows {
     uint64_t *times;                  /* kernel x class; SYN_NEVER */
     uint64_t *begins, *afters;        /* task x class: b and e above */
     uint32_t *writers; /* by use: the task that wrote what is read, or SYN_NO_INDEX */
-    /* The grid. */
-    double *values;                          /* CELLS x CELLS */
-    bool *some;                              /* CELLS x CELLS: not empty */
-    uint64_t least_b[CELLS], least_e[CELLS]; /* of what lies in this column (row) or beyond */
-    uint64_t longest_b, longest_e;
+    struct balance_windows grid;
+    uint8_t *columns, *rows;               /* by task */
+    double *befores, *afters_least;        /* by task: B and E above */
+    double edges_b[CELLS], edges_e[CELLS]; /* where columns and rows begin, ns */
 };
 
 static void
@@ -77,8 +78,10 @@ windows_fini(struct windows *windows)
     syn_free(windows->begins);
     syn_free(windows->afters);
     syn_free(windows->writers);
-    syn_free(windows->values);
-    syn_free(windows->some);
+    syn_free(windows->columns);
+    syn_free(windows->rows);
+    syn_free(windows->befores);
+    syn_free(windows->afters_least);
 }
 
 /* Least latency and least time a byte between any two nodes, each by itself: no way has less of
@@ -359,114 +362,149 @@ longest_chain(const struct windows *windows)
     return longest;
 }
 
-static size_t
-cell_at(const struct windows *windows, uint32_t task)
+static uint8_t
+cell_at(const double *edges, double ns)
 {
-    uint64_t b = least_of(windows, windows->begins, task);
-    uint64_t e = least_of(windows, windows->afters, task);
-    size_t column = (size_t)((double)b * (CELLS - 1) / (double)SYN_MAX(windows->longest_b, 1));
-    size_t row = (size_t)((double)e * (CELLS - 1) / (double)SYN_MAX(windows->longest_e, 1));
+    uint32_t cell = CELLS - 1;
 
-    return SYN_MIN(row, CELLS - 1) * CELLS + SYN_MIN(column, CELLS - 1);
+    while (cell > 0 && edges[cell] > ns)
+        cell--;
+    return (uint8_t)cell;
 }
 
-/* Sums, and the least B and E, from the far corner. */
+/* Finer where little lies before or after. */
 static void
-sweep(struct windows *windows)
+first_edges(double longest_ns, double *edges)
 {
-    for (size_t i = CELLS - 1; i-- > 0;) {
-        windows->least_b[i] = SYN_MIN(windows->least_b[i], windows->least_b[i + 1]);
-        windows->least_e[i] = SYN_MIN(windows->least_e[i], windows->least_e[i + 1]);
-    }
-    for (size_t row = CELLS; row-- > 0;)
-        for (size_t column = CELLS - 1; column-- > 0;) {
-            size_t at = row * CELLS + column;
+    for (uint32_t i = 0; i < CELLS; i++)
+        edges[i] = longest_ns * i * i / (CELLS * CELLS);
+}
 
-            windows->values[at] += windows->values[at + 1];
-            windows->some[at] = windows->some[at] || windows->some[at + 1];
-        }
-    for (size_t at = (size_t)(CELLS - 1) * CELLS; at-- > 0;) {
-        windows->values[at] += windows->values[at + CELLS];
-        windows->some[at] = windows->some[at] || windows->some[at + CELLS];
+/* Finer where windows were worth most: the same cells, divided at even parts of that. */
+static void
+move_edges(const double *worths, double longest_ns, double *edges)
+{
+    double old[CELLS + 1], sum = 0, all = 0;
+    uint32_t from = 0;
+
+    memcpy(old, edges, CELLS * sizeof(old[0]));
+    old[CELLS] = longest_ns;
+    for (uint32_t i = 0; i < CELLS; i++)
+        all += SPREAD / CELLS + worths[i];
+    for (uint32_t i = 1; i < CELLS; i++) {
+        double part = all * i / CELLS;
+
+        while (from + 1 < CELLS && sum + SPREAD / CELLS + worths[from] < part)
+            sum += SPREAD / CELLS + worths[from++];
+        /* A window's edge is where its cell begins: what it was worth lies on both sides. */
+        edges[i] = old[from] + (old[from + 1] - old[from]) *
+                                   fmin((part - sum) / (SPREAD / CELLS + worths[from]), 1);
     }
 }
 
-/* The best window at these values; *ret_cell is its corner. */
-static double
-best_window(struct windows *windows, const double *values, size_t *ret_cell)
+/* Where each task lies, and what is the least from each column and row on. */
+static void
+fill_grid(struct windows *windows)
 {
-    double best = 0;
+    struct balance_windows *grid = &windows->grid;
 
-    memset(windows->values, 0, (size_t)CELLS * CELLS * sizeof(windows->values[0]));
-    memset(windows->some, 0, (size_t)CELLS * CELLS * sizeof(windows->some[0]));
-    memset(windows->least_b, 0xff, sizeof(windows->least_b));
-    memset(windows->least_e, 0xff, sizeof(windows->least_e));
+    for (uint32_t i = 0; i < CELLS; i++)
+        grid->least_before[i] = grid->least_after[i] = INFINITY;
     for (uint32_t i = 0; i < windows->graph->task_count; i++) {
-        size_t cell = cell_at(windows, i);
-        uint64_t b = least_of(windows, windows->begins, i);
-        uint64_t e = least_of(windows, windows->afters, i);
+        double b = windows->befores[i], e = windows->afters_least[i];
+        uint8_t column = cell_at(windows->edges_b, b), row = cell_at(windows->edges_e, e);
 
-        windows->values[cell] += values[i];
-        windows->some[cell] = true;
-        windows->least_b[cell % CELLS] = SYN_MIN(windows->least_b[cell % CELLS], b);
-        windows->least_e[cell / CELLS] = SYN_MIN(windows->least_e[cell / CELLS], e);
+        windows->columns[i] = column;
+        windows->rows[i] = row;
+        grid->least_before[column] = fmin(grid->least_before[column], b);
+        grid->least_after[row] = fmin(grid->least_after[row], e);
     }
-    sweep(windows);
-    for (size_t at = 0; at < (size_t)CELLS * CELLS; at++) {
-        size_t column = at % CELLS, row = at / CELLS;
-        double ns;
+    for (size_t i = CELLS - 1; i-- > 0;) {
+        grid->least_before[i] = fmin(grid->least_before[i], grid->least_before[i + 1]);
+        grid->least_after[i] = fmin(grid->least_after[i], grid->least_after[i + 1]);
+    }
+    grid->befores = windows->befores;
+    grid->afters = windows->afters_least;
+    grid->columns = windows->columns;
+    grid->rows = windows->rows;
+}
 
-        if (!windows->some[at])
-            continue;
-        ns = (double)windows->least_b[column] + (double)windows->least_e[row] + windows->values[at];
-        if (ns > best) {
-            best = ns;
-            *ret_cell = at;
-        }
-    }
+/* Play until it gains little, or has taken long. */
+static double
+play(struct balance *balance, uint64_t visits)
+{
+    double best = 0, before;
+    uint64_t steps = 0;
+
+    do {
+        before = best;
+        balance_run(balance, STEPS);
+        best = fmax(best, balance_bound(balance));
+        steps += STEPS;
+    } while (steps * visits < VISITS &&
+             (steps * visits < VISITS / 24 || best > before * (1 + GAINED)));
     return best;
+}
+
+static void
+balance_free_scope(struct balance **slot)
+{
+    (void)balance_free(*slot);
 }
 
 static int
 widest(struct windows *windows, double *ret_ns, struct syn_err *err)
 {
-    size_t count = windows->graph->task_count + 1;
-    SYN_SCOPED(syn_free_scope) double *values = syn_calloc(count, sizeof(double));
-    SYN_SCOPED(syn_free_scope) bool *inside = syn_calloc(count, sizeof(bool));
-    struct mixed_problem problem = {
-        .graph = windows->graph, .classes = windows->classes, .times = windows->times};
+    const struct syn_plan_graph *graph = windows->graph;
+    SYN_SCOPED(balance_free_scope) struct balance *balance = NULL;
+    SYN_SCOPED(syn_free_scope)
+    double *times = syn_calloc((size_t)graph->task_count * windows->classes + 1, sizeof(double));
+    struct balance_problem problem = {.tasks = (uint32_t)graph->task_count,
+                                      .classes = windows->classes,
+                                      .times = times,
+                                      .succ_first = graph->succ_first,
+                                      .succ = graph->succ,
+                                      .windows = &windows->grid,
+                                      .chain_part = 1};
+    double longest_b = 0, longest_e = 0;
 
-    windows->values = syn_calloc((size_t)CELLS * CELLS, sizeof(windows->values[0]));
-    windows->some = syn_calloc((size_t)CELLS * CELLS, sizeof(windows->some[0]));
-    if (values == NULL || inside == NULL || windows->values == NULL || windows->some == NULL)
+    windows->columns = syn_calloc(graph->task_count + 1, 1);
+    windows->rows = syn_calloc(graph->task_count + 1, 1);
+    windows->befores = syn_calloc(graph->task_count + 1, sizeof(double));
+    windows->afters_least = syn_calloc(graph->task_count + 1, sizeof(double));
+    if (times == NULL || windows->columns == NULL || windows->rows == NULL ||
+        windows->befores == NULL || windows->afters_least == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a bound");
     for (uint32_t w = 0; w < windows->machine->platform.worker_count; w++)
         problem.workers[windows->machine->platform.workers[w].class_id]++;
-    for (uint32_t i = 0; i < windows->graph->task_count; i++) {
-        raise(&windows->longest_b, least_of(windows, windows->begins, i));
-        raise(&windows->longest_e, least_of(windows, windows->afters, i));
+    for (uint32_t i = 0; i < problem.tasks; i++)
+        for (uint32_t c = 0; c < windows->classes; c++) {
+            uint64_t ns = time_of(windows, i, c);
+
+            times[(size_t)i * windows->classes + c] = ns == SYN_NEVER ? INFINITY : (double)ns;
+        }
+    for (uint32_t i = 0; i < problem.tasks; i++) {
+        windows->befores[i] = (double)least_of(windows, windows->begins, i);
+        windows->afters_least[i] = (double)least_of(windows, windows->afters, i);
+        longest_b = fmax(longest_b, windows->befores[i]);
+        longest_e = fmax(longest_e, windows->afters_least[i]);
     }
-    /* Values by the area alone show the windows that chains would hide; then chains join, inside
-     * the best window so far and in the whole. */
-    for (uint32_t round = 0; round < ROUNDS_MAX; round++) {
-        size_t corner = 0;
-        double ns;
+    first_edges(longest_b, windows->edges_b);
+    first_edges(longest_e, windows->edges_e);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        double columns[CELLS], rows[CELLS];
         int rc;
 
-        problem.area_only = round == 0;
-        problem.inside = round % 2 == 0 ? NULL : inside;
-        rc = mixed_solve(&problem, values, err);
+        fill_grid(windows);
+        balance = balance_free(balance);
+        rc = balance_new(&problem, &balance, err);
         if (rc < 0)
             return rc;
-        ns = best_window(windows, values, &corner);
-        if (ns <= *ret_ns)
-            continue;
-        *ret_ns = ns;
-        for (uint32_t i = 0; i < windows->graph->task_count; i++) {
-            size_t cell = cell_at(windows, i);
-
-            inside[i] = cell % CELLS >= corner % CELLS && cell / CELLS >= corner / CELLS;
-        }
+        *ret_ns = fmax(*ret_ns, play(balance, CELLS * CELLS + problem.tasks +
+                                                  problem.succ_first[problem.tasks]));
+        balance_worths(balance, columns, rows);
+        move_edges(columns, longest_b, windows->edges_b);
+        move_edges(rows, longest_e, windows->edges_e);
     }
     return SYN_OK;
 }

@@ -1,18 +1,14 @@
 /* How divisible work is best split over classes of workers.
  *
- * With n_k tasks of kernel k, t_kw the time on class w, m_w workers of it, and chains c, sets of
- * kernels whose tasks all run one after another:
+ * With n_k tasks of kernel k, t_kw the time on class w and m_w workers of it:
  *
- *     minimise T   subject to   sum_w x_kw = n_k,
- *                               sum_k t_kw x_kw <= m_w T,   sum_k in c sum_w t_kw x_kw <= T,   x >=
- * 0
+ *     minimise T   subject to   sum_w x_kw = n_k,   sum_k t_kw x_kw <= m_w T,   x >= 0
  *
  * A dense primal simplex solves it; kernels are few, for tasks of one kernel and size are one row.
  * The start is feasible without a phase one: all of a kernel on its fastest class. What is returned
- * is not the simplex's value but the dual function at its prices y and f,
+ * is not the simplex's value but the dual function at its prices y,
  *
- *     sum_k n_k min_w (y_w + f_k) t_kw,   f_k = sum_c containing k f_c,   sum_w m_w y_w + sum_c f_c
- * = 1,
+ *     sum_k n_k min_w y_w t_kw,   sum_w m_w y_w = 1,
  *
  * which by weak duality is a lower bound whatever rounding did to the prices. */
 #include <float.h>
@@ -30,9 +26,7 @@
 struct area {
     uint32_t kernels, classes;
     const double *times, *counts;
-    size_t resources; /* classes and chains */
-    double workers[SYN_CLASSES_MAX + AREA_CHAINS_MAX];
-    const bool *on_chain;
+    double workers[SYN_CLASSES_MAX];
     double *cells; /* the tableau, rows x columns; the last column is the right side */
     size_t rows, columns;
     size_t *basis; /* by row */
@@ -92,14 +86,6 @@ fastest(const struct area *area, uint32_t kernel)
     return best;
 }
 
-static bool
-uses(const struct area *area, size_t resource, size_t kernel, size_t class_id)
-{
-    if (resource < area->classes)
-        return resource == class_id;
-    return area->on_chain[(resource - area->classes) * area->kernels + kernel];
-}
-
 static void
 fill_cells(struct area *area)
 {
@@ -114,27 +100,25 @@ fill_cells(struct area *area)
                 continue;
             row_of(area, k)[column] = 1;
             row_of(area, k)[area->columns - 1] = area->counts[k];
-            for (size_t r = 0; r < area->resources; r++)
-                if (uses(area, r, k, w))
-                    row_of(area, area->kernels + r)[column] = ns;
+            row_of(area, area->kernels + w)[column] = ns;
         }
-    for (size_t r = 0; r < area->resources; r++) {
+    for (size_t r = 0; r < area->classes; r++) {
         row_of(area, area->kernels + r)[t_column] = -area->workers[r];
         row_of(area, area->kernels + r)[t_column + 1 + r] = 1;
         area->basis[area->kernels + r] = t_column + 1 + r;
     }
 }
 
-/* Columns: x_kw, then T, then a slack a resource, then the right side. */
+/* Columns: x_kw, then T, then a slack a class, then the right side. */
 static bool
 tableau(struct area *area)
 {
     size_t w_count = area->classes, t_column = area->kernels * w_count, busiest = 0;
     double end = -1;
-    double loads[SYN_CLASSES_MAX + AREA_CHAINS_MAX] = {0};
+    double loads[SYN_CLASSES_MAX] = {0};
 
-    area->rows = area->kernels + area->resources;
-    area->columns = t_column + 1 + area->resources + 1;
+    area->rows = area->kernels + area->classes;
+    area->columns = t_column + 1 + area->classes + 1;
     area->cells = syn_calloc(area->rows * area->columns, sizeof(double));
     area->basis = syn_calloc(area->rows, sizeof(size_t));
     area->objective = syn_calloc(area->columns, sizeof(double));
@@ -146,11 +130,9 @@ tableau(struct area *area)
         uint32_t w = fastest(area, k);
 
         pivot(area, k, (size_t)k * w_count + w);
-        for (size_t r = 0; r < area->resources; r++)
-            if (uses(area, r, k, w))
-                loads[r] += area->counts[k] * area->times[(size_t)k * w_count + w];
+        loads[w] += area->counts[k] * area->times[(size_t)k * w_count + w];
     }
-    for (size_t r = 0; r < area->resources; r++)
+    for (size_t r = 0; r < area->classes; r++)
         if (loads[r] / area->workers[r] > end) {
             end = loads[r] / area->workers[r];
             busiest = r;
@@ -196,18 +178,6 @@ leaving(struct area *area, size_t column)
     return best;
 }
 
-/* What its chains make the time of a task of this kernel worth. */
-static double
-chains_price(const struct area *area, const struct area_answer *answer, size_t kernel)
-{
-    double price = 0;
-
-    for (size_t c = 0; c < area->resources - area->classes; c++)
-        if (area->on_chain[c * area->kernels + kernel])
-            price += answer->chains[c];
-    return price;
-}
-
 /* The dual function at the prices that the tableau ended with. */
 static void
 dual(const struct area *area, struct area_answer *answer)
@@ -215,37 +185,24 @@ dual(const struct area *area, struct area_answer *answer)
     const double *slacks = area->objective + (size_t)area->kernels * area->classes + 1;
     double norm = 0;
 
-    for (size_t r = 0; r < area->resources; r++) {
-        double *price = r < area->classes ? &answer->prices[r] : &answer->chains[r - area->classes];
-
-        *price = fmax(slacks[r], 0);
-        norm += *price * area->workers[r];
+    for (uint32_t w = 0; w < area->classes; w++) {
+        answer->prices[w] = fmax(slacks[w], 0);
+        norm += answer->prices[w] * area->workers[w];
     }
-    for (size_t r = 0; r < area->resources && norm > 0; r++)
-        *(r < area->classes ? &answer->prices[r] : &answer->chains[r - area->classes]) /= norm;
+    for (uint32_t w = 0; w < area->classes && norm > 0; w++)
+        answer->prices[w] /= norm;
     answer->ns = 0;
     for (uint32_t k = 0; k < area->kernels; k++) {
-        double least = INFINITY, chain = chains_price(area, answer, k);
+        double least = INFINITY;
 
         for (uint32_t w = 0; w < area->classes; w++) {
             double ns = area->times[(size_t)k * area->classes + w];
 
             if (!isinf(ns))
-                least = fmin(least, (answer->prices[w] + chain) * ns);
+                least = fmin(least, answer->prices[w] * ns);
         }
         answer->ns += area->counts[k] * least;
     }
-}
-
-static void
-primal(struct area *area, double *tasks)
-{
-    size_t count = (size_t)area->kernels * area->classes;
-
-    memset(tasks, 0, count * sizeof(tasks[0]));
-    for (size_t row = 0; row < area->rows; row++)
-        if (area->basis[row] < count)
-            tasks[area->basis[row]] = row_of(area, row)[area->columns - 1];
 }
 
 /* A class without workers would divide by zero: it gets one, on which nothing can run. */
@@ -256,13 +213,10 @@ area_solve(const struct area_problem *problem, struct area_answer *ret_answer, s
     struct area area = {.kernels = problem->kernels,
                         .classes = problem->classes,
                         .times = problem->times,
-                        .counts = problem->counts,
-                        .on_chain = problem->on_chain,
-                        .resources = problem->classes + problem->chains};
+                        .counts = problem->counts};
 
-    assert(problem->chains <= AREA_CHAINS_MAX);
-    for (size_t r = 0; r < area.resources; r++)
-        area.workers[r] = r < area.classes ? fmax(problem->workers[r], 1) : 1;
+    for (uint32_t w = 0; w < area.classes; w++)
+        area.workers[w] = fmax(problem->workers[w], 1);
     if (!tableau(&area))
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a tableau");
     for (unsigned i = 0; i < PIVOTS_MAX; i++) {
@@ -274,27 +228,26 @@ area_solve(const struct area_problem *problem, struct area_answer *ret_answer, s
         pivot(&area, row, column);
     }
     dual(&area, ret_answer);
-    if (ret_answer->tasks != NULL)
-        primal(&area, ret_answer->tasks);
     return SYN_OK;
 }
 
-/* Number the kernels: tasks whose estimates are one table. Neighbours are mostly alike. */
-static uint32_t
-number_kernels(const struct syn_graph_view *graph, const struct area_split *split)
+/* Neighbours are mostly alike. */
+uint32_t
+area_number(const struct syn_graph_view *graph, const struct syn_estimate **costs,
+            uint32_t *kernel_of)
 {
     uint32_t count = 0, k = 0;
 
     for (uint32_t i = 0; i < graph->task_count; i++) {
         const struct syn_estimate *cost = graph->tasks[i].cost;
 
-        if (k >= count || split->costs[k] != cost)
-            for (k = 0; k < count && split->costs[k] != cost; k++)
+        if (k >= count || costs[k] != cost)
+            for (k = 0; k < count && costs[k] != cost; k++)
                 continue;
         if (k == count && count < AREA_KERNELS_MAX)
-            split->costs[count++] = cost;
+            costs[count++] = cost;
         k = SYN_MIN(k, AREA_KERNELS_MAX - 1);
-        split->kernel_of[i] = k;
+        kernel_of[i] = k;
     }
     return count;
 }
@@ -344,7 +297,7 @@ area_of_graph(const struct syn_platform *platform, const struct syn_graph_view *
     struct area_answer answer = {0};
     int rc;
 
-    problem.kernels = split->kernels = number_kernels(graph, split);
+    problem.kernels = split->kernels = area_number(graph, split->costs, split->kernel_of);
     tables = syn_calloc(1, sizeof(*tables));
     if (tables == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a split");

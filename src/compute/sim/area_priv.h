@@ -4,24 +4,18 @@
 
 #include <synor/strategy.h>
 
-#define AREA_CHAINS_MAX 64U
-
 struct area_problem {
     uint32_t kernels;
     uint32_t classes;
-    uint32_t chains;
     const double *times;  /* kernels x classes, ns; infinite: never */
     const double *counts; /* tasks of each kernel */
-    const bool *on_chain; /* chains x kernels: all tasks of the kernel follow one another in it */
     double workers[SYN_CLASSES_MAX];
 };
 
 struct area_answer {
     double ns;                      /* a lower bound on the makespan */
     double prices[SYN_CLASSES_MAX]; /* what a worker's time on each class is worth; the sum over
-                                       the workers, and over the chains, is 1 */
-    double chains[AREA_CHAINS_MAX]; /* what a chain's time is worth */
-    double *tasks;                  /* kernels x classes: the best split. The caller's; or NULL */
+                                       the workers is 1 */
 };
 
 /** Every kernel must be able to run on a class that has workers. NOMEM. */
@@ -42,6 +36,10 @@ struct area_split {
     uint32_t kernels;
     double ns; /* the bound */
 };
+
+/** Number the kernels, tasks whose estimates are one table; returns how many. */
+uint32_t area_number(const struct syn_graph_view *graph, const struct syn_estimate **costs,
+                     uint32_t *kernel_of);
 
 /** The same for what of a graph has not ended. NOMEM, which leaves kernel_of, costs and kernels
  * right. */

@@ -241,19 +241,19 @@ request(struct sim_memory *memory, uint32_t handle, uint32_t node, enum sim_urge
 }
 
 /* Make room by letting go of copies; with `demand` also of what placed tasks will read, and write
- * back what exists nowhere else. */
+ * back what exists nowhere else: no more than makes room enough, for the link has other work. */
 static bool
 room(struct sim_memory *memory, uint32_t node, uint64_t bytes, bool demand)
 {
     uint64_t limit = memory->platform->node_bytes == NULL ? 0 : memory->platform->node_bytes[node];
-    uint64_t *used = &memory->used[node];
+    uint64_t *used = &memory->used[node], leaving = 0;
 
     if (limit == 0 || *used + bytes <= limit)
         return true;
     for (int wanted = 0; wanted <= (demand ? 1 : 0); wanted++) {
         uint32_t at = cell_of(memory, memory->handle_count, node)->next;
 
-        while (at != memory->handle_count && *used + bytes > limit) {
+        while (at != memory->handle_count && *used + bytes > limit + leaving) {
             struct sim_cell *cell = cell_of(memory, at, node);
             uint32_t handle = at;
 
@@ -266,6 +266,7 @@ room(struct sim_memory *memory, uint32_t node, uint64_t bytes, bool demand)
                 memory->evictions++;
             } else if (demand && node != HOME) {
                 request(memory, handle, HOME, URGENCY_ROOM);
+                leaving += memory->replicas[handle].bytes;
             }
         }
     }

@@ -12,6 +12,9 @@
 #include "memory_priv.h"
 #include "sim_priv.h"
 
+/* So much of a task's time is left at least, if it has begun and is not known to have ended. */
+#define LEFT_PART 8U
+
 enum event_kind { EVENT_END, EVENT_LINK };
 enum worker_state { WORKER_IDLE, WORKER_FETCHING, WORKER_RUNNING };
 
@@ -21,12 +24,13 @@ struct sim_worker {
     uint8_t power;                 /* state it is set to */
     uint64_t pop_ns, begin_ns, ns; /* ns: of its task, in the fastest state */
     uint64_t busy_pj_ns;           /* busy so far, for the idle power */
+    uint64_t spent_ns;             /* on its task before the run began */
 };
 
 struct sim_task {
-    uint32_t preds; /* not ended yet */
-    int32_t node;   /* where it was placed: its data are wanted there */
-    bool ended;
+    uint32_t preds;    /* not ended yet */
+    int32_t node;      /* where it was placed: its data are wanted there */
+    bool ended, given; /* given: to the worker that was at it when the run began */
 };
 
 struct sim {
@@ -289,6 +293,7 @@ begin(struct sim *sim)
         struct sim_worker *worker = &sim->workers[id];
         const struct syn_ready *ready = &sim->ready[worker->task];
         uint32_t class_id = sim->platform->workers[id].class_id;
+        uint64_t left_ns;
         bool all = true;
 
         if (worker->state != WORKER_FETCHING)
@@ -309,10 +314,10 @@ begin(struct sim *sim)
                          : ready->cost->ns[class_id];
         if (worker->ns == SYN_UNKNOWN_NS)
             worker->ns = SIM_UNKNOWN_NS;
-        event(sim,
-              worker->begin_ns +
-                  worker->ns * 1000 / power_of(sim, id, worker->power)->speed_permille,
-              EVENT_END, id);
+        left_ns = worker->ns * 1000 / power_of(sim, id, worker->power)->speed_permille;
+        left_ns -= SYN_MIN(worker->spent_ns, left_ns - left_ns / LEFT_PART);
+        worker->spent_ns = 0;
+        event(sim, worker->begin_ns + left_ns, EVENT_END, id);
     }
 }
 
@@ -434,6 +439,32 @@ sum_up(struct sim *sim)
         result->node_peak_bytes[n] = sim->memory.peak[n];
 }
 
+/* Whoever is at a task when the run begins stays at it. */
+static int
+resume(struct sim *sim, struct syn_err *err)
+{
+    for (uint32_t id = 0; sim->setup->busy != NULL && id < sim->platform->worker_count; id++) {
+        const struct sim_busy *busy = &sim->setup->busy[id];
+        struct syn_pop pop = {NULL, 0, SYN_POP_EMPTY};
+        int rc;
+
+        if (busy->task == SYN_NO_INDEX || sim->tasks[busy->task].ended ||
+            sim->tasks[busy->task].preds != 0 || sim->tasks[busy->task].given)
+            continue;
+        sim->ready[busy->task].affinity = (int16_t)id;
+        sim->tasks[busy->task].given = true;
+        rc = release(sim, busy->task, SYN_NO_WORKER, err);
+        if (rc < 0)
+            return rc;
+        sim->setup->strategy->pop(sim->self, id, 0, &pop);
+        if (pop.ready == NULL)
+            continue; /* it is asked again */
+        take(sim, id, &pop);
+        sim->workers[id].spent_ns = busy->spent_ns;
+    }
+    return SYN_OK;
+}
+
 int
 sim_run(const struct sim_setup *setup, struct syn_plan_result *ret_result, struct syn_err *err)
 {
@@ -453,11 +484,16 @@ sim_run(const struct sim_setup *setup, struct syn_plan_result *ret_result, struc
     }
     if (rc < 0)
         return rc;
+    rc = resume(sim, err);
+    if (rc < 0)
+        return rc;
     for (uint32_t id = 0; id < setup->platform->worker_count; id++)
-        sim->idle[sim->idle_count++] = id;
+        if (sim->workers[id].state == WORKER_IDLE)
+            sim->idle[sim->idle_count++] = id;
     for (uint32_t i = 0; i < setup->graph->task_count; i++) {
-        rc = sim->tasks[i].preds == 0 && !sim->tasks[i].ended ? release(sim, i, SYN_NO_WORKER, err)
-                                                              : 0;
+        bool waits = sim->tasks[i].preds == 0 && !sim->tasks[i].ended && !sim->tasks[i].given;
+
+        rc = waits ? release(sim, i, SYN_NO_WORKER, err) : 0;
         if (rc < 0)
             return rc;
     }

@@ -11,6 +11,12 @@
 /* What a task of unknown length is taken to last. */
 #define SIM_UNKNOWN_NS UINT64_C(10000)
 
+/* What a worker is at when the run begins. */
+struct sim_busy {
+    uint32_t task;     /* SYN_NO_INDEX: nothing */
+    uint64_t spent_ns; /* on it so far */
+};
+
 struct sim_setup {
     const struct syn_platform *platform;
     const struct syn_graph_view *graph;
@@ -19,6 +25,7 @@ struct sim_setup {
     bool give_graph;
     uint64_t give_up_ns; /* end with CONFLICT once the clock passes it; 0: never */
     struct syn_plan_event *trace;
+    const struct sim_busy *busy; /* by worker; NULL: all are idle */
     /* How long `task` really takes on a class, and news of how long it did. NULL: as estimated. */
     uint64_t (*duration)(void *arg, uint32_t task, uint32_t class_id);
     void (*measured)(void *arg, uint32_t task, uint32_t class_id, uint64_t ns);

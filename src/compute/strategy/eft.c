@@ -51,6 +51,7 @@ struct eft {
     uint32_t rank_count;
     uint64_t *after; /* by index: least time from a task's end to the graph's */
     uint64_t begin_ns, shown_ns;
+    uint8_t *sides;        /* by index; NULL: the policy has none */
     uint64_t *dues, *ends; /* by index, from shown_ns; NULL: the policy has none */
     struct arrivals arrivals;
     uint64_t pace_ns; /* how long the graph is to take; 0: as short as can be */
@@ -195,22 +196,6 @@ wait_ns(const struct eft *eft, uint32_t g, uint32_t band)
     return eft->topology.groups[g].count == 1 ? sum : sum / eft->topology.groups[g].count;
 }
 
-/* What it weighs beyond its time that what the task writes leaves where it is. */
-static uint64_t
-drag_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t node)
-{
-    uint64_t ns = 0;
-
-    for (uint32_t i = 0; i < ready->access_count; i++) {
-        const struct syn_data_use *access = ready_access(ready, i);
-
-        if ((access->mode & SYN_UPDATE) == SYN_UPDATE)
-            ns += topology_move_ns(&eft->topology, replicas_valid(access->data),
-                                   access->data->bytes, node);
-    }
-    return ns * eft->policy.drag_permille / 1000;
-}
-
 static uint64_t
 task_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id)
 {
@@ -245,6 +230,14 @@ weigh(const struct eft *eft, const struct eft_choice *choice)
     return score;
 }
 
+/* Is it for another class? */
+static bool
+off_side(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id)
+{
+    return eft->sides != NULL && ready->index < eft->rank_count &&
+           eft->sides[ready->index] != class_id;
+}
+
 /* When it would end, and its score, all else being known. False: it cannot. */
 static bool
 assess(const struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
@@ -253,13 +246,16 @@ assess(const struct eft *eft, const struct syn_ready *ready, uint32_t band, uint
     const struct eft_group *group = &eft->groups[choice->group];
     uint64_t begin;
 
-    if (choice->ns == SYN_NEVER || group->free_ns == UINT64_MAX)
+    if (choice->ns == SYN_NEVER || group->free_ns == UINT64_MAX ||
+        off_side(eft, ready, eft->topology.groups[choice->group].class_id))
         return false;
     begin = SYN_MAX(now_ns, group->free_ns) + wait_ns(eft, choice->group, band);
     choice->end_ns = SYN_MAX(begin, choice->there_ns) + choice->ns;
     choice->score = weigh(eft, choice);
     if (eft->policy.drag_permille != 0 && choice->move_ns != 0)
-        choice->score += drag_ns(eft, ready, eft->topology.groups[choice->group].node);
+        choice->score +=
+            topology_drag_ns(&eft->topology, ready, eft->topology.groups[choice->group].node) *
+            eft->policy.drag_permille / 1000;
     return true;
 }
 
@@ -381,10 +377,9 @@ choose_least(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint
     return look.found;
 }
 
-/* Of all groups. False: none can. */
 static bool
-choose(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
-       struct eft_choice *ret_best)
+choose_any(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
+           struct eft_choice *ret_best)
 {
     struct eft_choice best = {.group = SYN_NO_INDEX}, choices[SYN_PLATFORM_WORKERS_MAX];
     uint64_t moves[SYN_PLATFORM_WORKERS_MAX], theres[SYN_PLATFORM_WORKERS_MAX];
@@ -419,6 +414,21 @@ choose(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t n
             best = choices[i];
     *ret_best = best;
     return true;
+}
+
+/* Of all groups, or those of its side if one of them can. False: none can. */
+static bool
+choose(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
+       struct eft_choice *ret_best)
+{
+    uint8_t *sides = eft->sides;
+    bool found = choose_any(eft, ready, band, now_ns, ret_best);
+
+    eft->sides = NULL;
+    if (!found && sides != NULL) /* its workers are lost */
+        found = choose_any(eft, ready, band, now_ns, ret_best);
+    eft->sides = sides;
+    return found;
 }
 
 /* Bound to one worker: wait for it. */
@@ -571,6 +581,8 @@ gain(const struct eft *eft, uint32_t thief_group, const struct eft_mark *mark, s
         return 0;
     if (mark->free_ns == UINT64_MAX)
         return UINT64_MAX; /* its workers are lost */
+    if (off_side(eft, entry->ready, here->class_id))
+        return 0;
     theirs = as_placed(eft, mark, item, entry, now_ns);
     if (eft->dues != NULL && entry->ready->index < eft->rank_count)
         due_ns = due_of(eft, entry->ready, now_ns, 0);
@@ -581,7 +593,8 @@ gain(const struct eft *eft, uint32_t thief_group, const struct eft_mark *mark, s
     mine.end_ns = now_ns + mine.move_ns + mine.ns;
     mine.score = weigh(eft, &mine);
     if (eft->policy.drag_permille != 0 && mine.move_ns != 0)
-        mine.score += drag_ns(eft, entry->ready, here->node);
+        mine.score += topology_drag_ns(&eft->topology, entry->ready, here->node) *
+                      eft->policy.drag_permille / 1000;
     if (mine.end_ns <= due_ns && eft->policy.thrift == EFT_NOTHING)
         return SYN_MAX((entry->ns << 20) / mine.ns, 1);
     if (due_ns != 0 && (mine.end_ns > due_ns || theirs.end_ns <= due_ns) &&
@@ -760,6 +773,8 @@ rank_ns(const struct eft *eft, const struct syn_ready *ready)
     }
     if (least == SYN_NEVER || count == 0)
         return 0;
+    if (eft->policy.rank == EFT_SIDES && eft->sides != NULL)
+        return task_ns(eft, ready, eft->sides[ready->index]);
     if (eft->policy.rank == EFT_WEIGHTED)
         return (uint64_t)(workers / speed);
     return eft->policy.rank == EFT_MEAN ? sum / count : least;
@@ -804,7 +819,7 @@ plan_graph(struct eft *eft, uint64_t now_ns)
     uint64_t longest;
 
     if (eft->policy.rank == EFT_MEAN || eft->policy.rank == EFT_LEAST ||
-        eft->policy.rank == EFT_WEIGHTED)
+        eft->policy.rank == EFT_WEIGHTED || eft->policy.rank == EFT_SIDES)
         fill_ranks(eft, graph);
     else
         for (uint32_t i = 0; i < graph->task_count; i++)
@@ -819,24 +834,7 @@ plan_graph(struct eft *eft, uint64_t now_ns)
         eft->pace_ns = (uint64_t)(SYN_MAX((double)longest, split.ns) *
                                   (double)eft->policy.pace_permille / 1000);
     eft->kernel_count = split.kernels;
-    for (uint32_t k = 0; k < eft->kernel_count; k++)
-        for (uint32_t c = 0; c < SYN_CLASSES_MAX; c++)
-            eft->believed[k].ns[c] = __atomic_load_n(&eft->costs[k]->ns[c], __ATOMIC_RELAXED);
-}
-
-/* Is some estimate off by more than a sixteenth from what the plan was made with? */
-static bool
-drifted(const struct eft *eft)
-{
-    for (uint32_t k = 0; k < eft->kernel_count; k++)
-        for (uint32_t c = 0; c < eft->topology.platform->class_count; c++) {
-            uint64_t old = eft->believed[k].ns[c];
-            uint64_t new = __atomic_load_n(&eft->costs[k]->ns[c], __ATOMIC_RELAXED);
-
-            if ((new > old ? new - old : old - new) > old / DRIFT_PART)
-                return true;
-        }
-    return false;
+    estimates_note(eft->believed, eft->costs, eft->kernel_count);
 }
 
 /* What waits is sorted anew by the new ranks. */
@@ -867,14 +865,14 @@ eft_done(void *self, uint32_t worker, const struct syn_ready *ready, uint64_t me
 {
     struct eft *eft = self;
 
-    (void)ready;
-    (void)measured_ns;
+    (void)ready, (void)measured_ns;
     if (!worker_lost(&eft->topology, worker))
         update_free(eft, worker, now_ns);
     if (++eft->checked < CHECK_EVERY)
         return;
     eft->checked = 0;
-    if (eft->replans < REPLANS_MAX && drifted(eft)) {
+    if (eft->replans < REPLANS_MAX &&
+        estimates_drifted(eft->believed, eft->costs, eft->kernel_count, DRIFT_PART)) {
         eft->replans++;
         plan_graph(eft, now_ns);
         rekey(eft);
@@ -910,27 +908,28 @@ forget_graph(struct eft *eft)
     syn_free(eft->believed);
     syn_free(eft->costs);
     syn_free(eft->dues);
+    syn_free(eft->sides);
     syn_free(eft->ends);
     arrivals_fini(&eft->arrivals);
     eft->ranks = eft->after = eft->dues = eft->ends = NULL;
     eft->kernels = eft->excess = NULL;
+    eft->sides = NULL;
     eft->believed = NULL;
     eft->costs = NULL;
     eft->rank_count = eft->kernel_count = eft->checked = eft->replans = 0;
     eft->pace_ns = 0;
 }
 
-/* False: out of memory. */
+/* False: out of memory. NULL stays NULL. */
 static bool
-copy_times(const uint64_t *from, uint32_t count, uint64_t **ret_copy)
+copy(const void *from, uint32_t count, size_t size, void *ret_copy)
 {
-    if (from == NULL)
-        return true;
-    *ret_copy = syn_calloc((size_t)count + 1, sizeof(uint64_t));
-    if (*ret_copy == NULL)
-        return false;
-    memcpy(*ret_copy, from, count * sizeof(uint64_t));
-    return true;
+    void *copied = from == NULL ? NULL : syn_calloc((size_t)count + 1, size);
+
+    if (copied != NULL)
+        memcpy(copied, from, count * size);
+    memcpy(ret_copy, &copied, sizeof(copied));
+    return from == NULL || copied != NULL;
 }
 
 static int
@@ -941,15 +940,17 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
     bool copied;
 
     forget_graph(eft);
+    copied = copy(eft->policy.dues, graph->task_count, sizeof(uint64_t), &eft->dues) &&
+             copy(eft->policy.ends, graph->task_count, sizeof(uint64_t), &eft->ends) &&
+             copy(eft->policy.sides, graph->task_count, 1, &eft->sides);
+    /* They were that graph's. */
+    eft->policy.dues = eft->policy.ends = NULL;
+    eft->policy.sides = NULL;
     if (graph->task_count == 0) { /* as before any */
-        eft->policy.dues = eft->policy.ends = NULL;
+        forget_graph(eft);
         rekey(eft);
         return SYN_OK;
     }
-    copied = copy_times(eft->policy.dues, graph->task_count, &eft->dues) &&
-             copy_times(eft->policy.ends, graph->task_count, &eft->ends);
-    /* They were that graph's. */
-    eft->policy.dues = eft->policy.ends = NULL;
     eft->ranks = syn_calloc(count, sizeof(uint64_t));
     eft->after = syn_calloc(count, sizeof(uint64_t));
     eft->kernels = syn_calloc(count, sizeof(uint32_t));

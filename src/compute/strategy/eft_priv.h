@@ -10,6 +10,7 @@ enum eft_rank {
     EFT_MEAN,     /* longest way to the end, tasks at their mean over the classes */
     EFT_LEAST,    /* the same with every task on its fastest class */
     EFT_WEIGHTED, /* the same with the mean over workers' speeds */
+    EFT_SIDES,    /* the same with every task on its side, if there are sides */
     EFT_DEADLINE, /* the sooner due, the sooner */
 };
 
@@ -33,7 +34,9 @@ struct eft_policy {
     bool fifo_wait;          /* count all that waits as before the task, not what ranks higher */
     bool stay;               /* do not steal */
     uint8_t near;            /* of so many at the queue's head take the first whose data are here */
-    /* By the graph's index, counted from graph(), which copies them; NULL: none. */
+    /* By the graph's index; graph() copies them; NULL: none. */
+    const uint8_t *sides; /* the class that a task goes to, and no other takes it */
+    /* The same, counted from graph(). */
     const uint64_t *dues; /* when a task should have ended, instead of what the pace says */
     const uint64_t *ends; /* until when its worker may take for it, by a slower power state */
     uint8_t states[SYN_CLASSES_MAX];

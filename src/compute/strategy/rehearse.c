@@ -28,8 +28,8 @@
  * places: who is free takes what is there. */
 #include <string.h>
 
-#include "../sim/sim_priv.h"
 #include "rehearse_priv.h"
+#include "sides_priv.h"
 
 #define NEAR            32    /* tasks looked at for one whose data are here */
 #define STARTS          3U    /* candidates that are improved */
@@ -37,18 +37,23 @@
 #define ROUNDS_MAX      20U   /* of improvement */
 #define BARREN_MAX      4U    /* rounds without improvement, then it ends */
 #define PLAIN_PERMILLE  10U   /* what must be gained on dmdas, for tasks vary by more */
+#define OTHER_PERMILLE  2U    /* and on another policy */
 #define SWITCH_PERMILLE 15U
 #define VARIES          10U /* a part of a task's time: so much it varies in a trial */
 #define TRIALS          4U  /* of a finalist */
 #define RATINGS         2U  /* of a policy while dials are turned: other trials than those */
 #define RATING_SEED     101U
+#define DEAL_PART       3U    /* of the rehearsals go to splits */
+#define DEAL_STEPS      240U  /* of a split */
+#define LOOKS_MAX       6U    /* at it */
+#define WAYS            4U    /* to make it whole */
 #define NOTICED         2000U /* a gain of one part in so many counts as one */
 #define STEPS_MAX       48U   /* accepted steps of energy and cost */
 /* Rehearsals of one choice: as many as run so many tasks, within limits. */
-#define TASKS_RUN      1500000U
+#define TASKS_RUN      2500000U
 #define REHEARSALS_MIN 60U
-#define REHEARSALS_MAX 400U
-#define AGAIN_PART     4U /* of these, when it runs already */
+#define REHEARSALS_MAX 600U
+#define AGAIN_PART     3U /* of these, when it runs already */
 
 /* clang-format off */
 static const struct candidate candidates[] = {
@@ -92,8 +97,8 @@ candidate_same(const struct candidate *a, const struct candidate *b)
            p->stretch_permille == q->stretch_permille && p->energy_permille == q->energy_permille &&
            p->price_permille == q->price_permille && p->thrift == q->thrift &&
            p->slack_permille == q->slack_permille && p->fifo_wait == q->fifo_wait &&
-           p->stay == q->stay && p->dues == q->dues && p->ends == q->ends && p->near == q->near &&
-           memcmp(p->states, q->states, sizeof(p->states)) == 0 &&
+           p->stay == q->stay && p->dues == q->dues && p->ends == q->ends && p->sides == q->sides &&
+           p->near == q->near && memcmp(p->states, q->states, sizeof(p->states)) == 0 &&
            memcmp(p->mix, q->mix, sizeof(p->mix)) == 0;
 }
 
@@ -114,6 +119,10 @@ stage_init(struct stage *stage, const struct syn_platform *platform,
     stage->trace = syn_calloc(count, sizeof(stage->trace[0]));
     stage->begins = syn_calloc(count, sizeof(stage->begins[0]));
     all = stage->trace != NULL && stage->begins != NULL;
+    for (size_t i = 0; i < STAGE_SIDES; i++) {
+        stage->sides[i] = syn_calloc(count, 1);
+        all = all && stage->sides[i] != NULL;
+    }
     for (size_t i = 0; i < STAGE_SCORES; i++) {
         stage->scores[i].dues = syn_calloc(count, sizeof(uint64_t));
         stage->scores[i].ends = syn_calloc(count, sizeof(uint64_t));
@@ -130,6 +139,8 @@ stage_fini(struct stage *stage)
 {
     syn_free(stage->trace);
     syn_free(stage->begins);
+    for (size_t i = 0; i < STAGE_SIDES; i++)
+        syn_free(stage->sides[i]);
     for (size_t i = 0; i < STAGE_SCORES; i++) {
         syn_free(stage->scores[i].dues);
         syn_free(stage->scores[i].ends);
@@ -171,6 +182,7 @@ rehearse_varied(const struct stage *stage, const struct candidate *candidate, ui
         .give_graph = true,
         .give_up_ns = limit_ns,
         .trace = stage->trace,
+        .busy = stage->busy,
         .duration = seed == 0 ? NULL : varied,
         .arg = &trial,
         .strategy_opts = {.extra = &candidate->policy, .seed = stage->seed},
@@ -422,6 +434,63 @@ explore(struct stage *stage, uint32_t reserve, struct candidate *at)
     }
 }
 
+/* One that neither runs nor is kept. */
+static uint8_t *
+spare_sides(struct stage *stage, const uint8_t *kept)
+{
+    uint8_t **spare = stage->sides;
+
+    while (*spare == stage->running_sides || *spare == kept)
+        spare++;
+    assert(spare < stage->sides + STAGE_SIDES);
+    return *spare;
+}
+
+/* Rehearse what a split suggests; the best so far is kept. */
+static void
+deal(struct stage *stage, struct sides *sides, struct candidate *best, uint64_t *least_ns)
+{
+    for (unsigned way = 0; way < WAYS; way++) {
+        struct candidate tried = candidates[FREE];
+        struct syn_plan_result result;
+        uint8_t *classes = spare_sides(stage, best->policy.sides);
+
+        sides_write(sides, (way & 1) != 0, (way & 2) != 0, classes);
+        tried.policy.rank = EFT_SIDES;
+        tried.policy.near = 0;
+        tried.policy.sides = classes;
+        if (rehearse(stage, &tried, *least_ns, &result) && result.makespan_ns > 0) {
+            *least_ns = result.makespan_ns;
+            *best = tried;
+        }
+    }
+}
+
+/* The best of the splits with more or less room for waiting, after more and more steps; as many as
+ * a part of the rehearsals allows. False: none. */
+static bool
+deal_all(struct stage *stage, struct candidate *best, uint64_t *ret_ns)
+{
+    static const double parts[] = {.5, .8, .65, 1, .4};
+    struct sides *sides = NULL;
+    uint32_t looks = stage->left / DEAL_PART / (WAYS * SYN_LEN(parts));
+
+    *ret_ns = 0;
+    if (sides_new(stage->platform, stage->graph, &sides, NULL) < 0)
+        return false;
+    looks = SYN_MIN(SYN_MAX(looks, 1), LOOKS_MAX);
+    for (size_t p = 0; p < SYN_LEN(parts); p++) {
+        if (sides_aim(sides, parts[p], NULL) < 0)
+            break;
+        for (uint32_t look = 0; look < looks; look++) {
+            sides_run(sides, DEAL_STEPS / looks);
+            deal(stage, sides, best, ret_ns);
+        }
+    }
+    (void)sides_free(sides);
+    return *ret_ns != 0;
+}
+
 /* All candidates as they are; *times are those of the promising, 0 else. */
 static uint64_t
 try_all(struct stage *stage, uint64_t *times, size_t *ret_best)
@@ -450,9 +519,10 @@ judge(struct stage *stage, const struct candidate *const *finalists, size_t coun
 
     for (size_t i = 0; i < count; i++) {
         uint64_t ns = finalists[i] == NULL ? 0 : trial_ns(stage, finalists[i]);
-        uint32_t gain = least_ns == 0                           ? 0
-                        : finalists[0] != NULL && *ret_won == 0 ? SWITCH_PERMILLE
-                                                                : PLAIN_PERMILLE;
+        uint32_t gain = least_ns == 0                                       ? 0
+                        : finalists[0] != NULL && *ret_won == 0             ? SWITCH_PERMILLE
+                        : finalists[*ret_won]->ops == candidates[PLAIN].ops ? PLAIN_PERMILLE
+                                                                            : OTHER_PERMILLE;
 
         if (ns == 0 || (least_ns != 0 && ns > least_ns - least_ns / 1000 * gain))
             continue;
@@ -491,24 +561,10 @@ explored(struct stage *stage, const uint64_t *times)
     return at;
 }
 
-uint64_t
-stage_fastest(struct stage *stage, const struct candidate *running, bool keep, uint64_t elapsed_ns,
-              struct candidate *best)
+/* Improve on the first few as they are. */
+static void
+improve_all(struct stage *stage, uint64_t *times, struct candidate *improved, uint64_t *least_ns)
 {
-    uint64_t times[CANDIDATES] = {0}, kept[CANDIDATES], least_ns;
-    size_t plain = CANDIDATES, won = 0;
-    struct candidate now, turned, improved;
-    const struct candidate *finalists[] = {NULL, &candidates[PLAIN], NULL, NULL, &improved};
-
-    stage->left = rehearsals(stage, running != NULL);
-    stage->running = running == NULL ? NULL : running->policy.dues;
-    stage->held = NULL;
-    least_ns = try_all(stage, times, &plain);
-    if (least_ns == 0)
-        return 0;
-    memcpy(kept, times, sizeof(kept));
-    improved = candidates[plain];
-    finalists[2] = &candidates[plain];
     for (uint32_t start = 0; start < STARTS; start++) {
         size_t next = CANDIDATES;
 
@@ -518,12 +574,64 @@ stage_fastest(struct stage *stage, const struct candidate *running, bool keep, u
         if (next == CANDIDATES)
             break;
         times[next] = 0;
-        improve(stage, &candidates[next], &improved, &least_ns);
+        improve(stage, &candidates[next], improved, least_ns);
     }
+}
+
+/* Improve on what was dealt: as it is, and by letting tasks change sides as long as they end when
+ * they did. */
+static void
+improve_dealt(struct stage *stage, const struct candidate *dealt, struct candidate *improved,
+              uint64_t *least_ns)
+{
+    struct candidate loose;
+    struct syn_plan_result result;
+    struct stage_score *score;
+
+    improve(stage, dealt, improved, least_ns);
+    if (!rehearse(stage, dealt, 0, &result))
+        return;
+    score = spare_score(stage, improved);
+    write_score(stage, &result, result.makespan_ns, score);
+    loose = follow(dealt, score);
+    loose.policy.sides = NULL;
+    loose.policy.rank = EFT_WEIGHTED;
+    improve(stage, &loose, improved, least_ns);
+}
+
+uint64_t
+stage_fastest(struct stage *stage, const struct candidate *running, bool keep, uint64_t elapsed_ns,
+              struct candidate *best)
+{
+    uint64_t times[CANDIDATES] = {0}, kept[CANDIDATES], least_ns, dealt_ns = 0;
+    size_t plain = CANDIDATES, won = 0;
+    bool leads;
+    struct candidate now, turned, improved, dealt = candidates[FREE];
+    const struct candidate *finalists[] = {NULL, &candidates[PLAIN], NULL, NULL, NULL, &improved};
+
+    stage->left = rehearsals(stage, running != NULL);
+    stage->running = running == NULL ? NULL : running->policy.dues;
+    stage->running_sides = running == NULL ? NULL : running->policy.sides;
+    stage->held = NULL;
+    least_ns = try_all(stage, times, &plain);
+    if (least_ns == 0)
+        return 0;
+    memcpy(kept, times, sizeof(kept));
+    improved = candidates[plain];
+    finalists[2] = &candidates[plain];
+    improve_all(stage, times, &improved, &least_ns);
     if (stage->goal == GOAL_TIME) { /* else there are more dials to come, and time to spare */
+        if (deal_all(stage, &dealt, &dealt_ns))
+            improve_dealt(stage, &dealt, &improved, &least_ns);
+        leads = dealt_ns != 0 && dealt_ns < kept[plain];
+        if (leads) /* the better first, for rehearsals may run out */
+            explore(stage, ROUNDS_MAX + 1, &dealt);
         turned = explored(stage, kept);
-        improve(stage, &turned, &improved, &least_ns);
+        if (!leads && dealt_ns != 0)
+            explore(stage, ROUNDS_MAX + 1, &dealt);
+        improve(stage, leads ? &dealt : &turned, &improved, &least_ns);
         finalists[3] = &turned;
+        finalists[4] = dealt_ns != 0 ? &dealt : NULL;
     }
     if (running != NULL && keep) {
         now = shifted(stage, running, &improved, elapsed_ns);

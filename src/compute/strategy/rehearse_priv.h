@@ -4,6 +4,7 @@
 
 #include <synor/plan.h>
 
+#include "../sim/sim_priv.h"
 #include "eft_priv.h"
 
 enum goal { GOAL_TIME, GOAL_ENERGY, GOAL_PRICE };
@@ -24,6 +25,7 @@ struct stage_score {
     uint64_t *ends; /* the same, or when its worker's next task began, if that is sooner */
 };
 
+#define STAGE_SIDES  3U /* those that run, the best, and what is tried */
 #define STAGE_SCORES 4U /* that which runs, the best, where it came from, and what is tried */
 
 struct stage {
@@ -33,8 +35,11 @@ struct stage {
     uint64_t seed;
     uint32_t left; /* rehearsals that may still be held */
     struct syn_plan_event *trace;
-    uint64_t *begins; /* by task */
+    const struct sim_busy *busy; /* by worker: what it is at now; NULL: all are idle */
+    uint64_t *begins;            /* by task */
     struct stage_score scores[STAGE_SCORES];
+    uint8_t *sides[STAGE_SIDES];
+    const uint8_t *running_sides;   /* that must stay as they are, or NULL */
     const uint64_t *running, *held; /* dues that must stay as they are, or NULL */
 };
 

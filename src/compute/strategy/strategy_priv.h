@@ -94,7 +94,10 @@ ready_access(const struct syn_ready *ready, uint32_t i)
 /* Time to bring all that a task reads to `node`. */
 uint64_t topology_moves_ns(const struct topology *topology, const struct syn_ready *ready,
                            uint32_t node);
-/* The same for each group; remembers rows of that. */
+/* Of that, what it also writes, which leaves where it was. */
+uint64_t topology_drag_ns(const struct topology *topology, const struct syn_ready *ready,
+                          uint32_t node);
+/* The same as the first for each group; remembers rows of that. */
 void topology_moves(struct topology *topology, const struct syn_ready *ready, uint64_t *ret_ns);
 /* Nodes where all is that it reads. */
 uint64_t topology_here(const struct syn_ready *ready);
@@ -107,6 +110,12 @@ ready_ns(const struct syn_ready *ready, uint32_t class_id)
 
     return ns == SYN_UNKNOWN_NS ? STRATEGY_UNKNOWN_NS : ns;
 }
+
+/* Copies of tables of estimates, and whether one is off by more than a part of what it was. */
+void estimates_note(struct syn_estimate *believed, const struct syn_estimate *const *costs,
+                    uint32_t count);
+bool estimates_drifted(const struct syn_estimate *believed, const struct syn_estimate *const *costs,
+                       uint32_t count, uint32_t part);
 
 static inline bool
 worker_lost(const struct topology *topology, uint32_t worker)

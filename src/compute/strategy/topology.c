@@ -250,6 +250,21 @@ topology_moves(struct topology *topology, const struct syn_ready *ready, uint64_
 }
 
 uint64_t
+topology_drag_ns(const struct topology *topology, const struct syn_ready *ready, uint32_t node)
+{
+    uint64_t ns = 0;
+
+    for (uint32_t i = 0; i < ready->access_count; i++) {
+        const struct syn_data_use *access = ready_access(ready, i);
+
+        if ((access->mode & SYN_UPDATE) == SYN_UPDATE)
+            ns +=
+                topology_move_ns(topology, replicas_valid(access->data), access->data->bytes, node);
+    }
+    return ns;
+}
+
+uint64_t
 topology_moves_ns(const struct topology *topology, const struct syn_ready *ready, uint32_t node)
 {
     uint64_t ns = 0;
@@ -277,4 +292,28 @@ topology_here(const struct syn_ready *ready)
             nodes &= valid;
     }
     return nodes;
+}
+
+void
+estimates_note(struct syn_estimate *believed, const struct syn_estimate *const *costs,
+               uint32_t count)
+{
+    for (uint32_t k = 0; k < count; k++)
+        for (uint32_t c = 0; c < SYN_CLASSES_MAX; c++)
+            believed[k].ns[c] = __atomic_load_n(&costs[k]->ns[c], __ATOMIC_RELAXED);
+}
+
+bool
+estimates_drifted(const struct syn_estimate *believed, const struct syn_estimate *const *costs,
+                  uint32_t count, uint32_t part)
+{
+    for (uint32_t k = 0; k < count; k++)
+        for (uint32_t c = 0; c < SYN_CLASSES_MAX; c++) {
+            uint64_t old = believed[k].ns[c];
+            uint64_t new = __atomic_load_n(&costs[k]->ns[c], __ATOMIC_RELAXED);
+
+            if ((new > old ? new - old : old - new) > old / part)
+                return true;
+        }
+    return false;
 }

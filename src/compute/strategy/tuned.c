@@ -45,6 +45,8 @@ struct tuned {
     const struct syn_estimate **costs;
     uint32_t kernel_count;
     bool lost[SYN_PLATFORM_WORKERS_MAX];
+    struct sim_busy busy[SYN_PLATFORM_WORKERS_MAX]; /* what of the graph each worker is at, */
+    uint64_t since_ns[SYN_PLATFORM_WORKERS_MAX];    /* since when */
 };
 
 static void
@@ -56,11 +58,14 @@ forget(struct tuned *tuned)
     syn_free(tuned->costs);
     stage_fini(&tuned->stage);
     tuned->chosen.policy.dues = tuned->chosen.policy.ends = NULL;
+    tuned->chosen.policy.sides = NULL;
     tuned->held = NULL;
     tuned->ended = NULL;
     tuned->believed = NULL;
     tuned->costs = NULL;
     tuned->graph = (struct syn_graph_view){0};
+    for (uint32_t w = 0; w < tuned->platform->worker_count; w++)
+        tuned->busy[w].task = SYN_NO_INDEX;
     tuned->ended_count = tuned->kernel_count = 0;
 }
 
@@ -190,8 +195,11 @@ tuned_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
     if (ret_pop->ready == NULL)
         return;
     tuned->waiting--;
-    if (tuned->held != NULL && ret_pop->ready->index < tuned->graph.task_count)
-        tuned->held[ret_pop->ready->index] = NULL;
+    if (tuned->held == NULL || ret_pop->ready->index >= tuned->graph.task_count)
+        return;
+    tuned->held[ret_pop->ready->index] = NULL;
+    tuned->busy[worker].task = ret_pop->ready->index;
+    tuned->since_ns[worker] = now_ns;
 }
 
 static bool
@@ -215,6 +223,15 @@ tuned_lost(void *self, uint32_t worker, bool lost)
     tuned->chosen.ops->lost(tuned->inner, worker, lost);
 }
 
+/* What each worker is at, for rehearsals that begin now. */
+static void
+note_busy(struct tuned *tuned, uint64_t now_ns)
+{
+    for (uint32_t w = 0; w < tuned->platform->worker_count; w++)
+        tuned->busy[w].spent_ns = now_ns - SYN_MIN(tuned->since_ns[w], now_ns);
+    tuned->stage.busy = tuned->busy;
+}
+
 /* The best policy for what is left of the graph, and what it was chosen on. */
 static void
 select_policy(struct tuned *tuned, uint64_t now_ns, struct candidate *best)
@@ -223,9 +240,7 @@ select_policy(struct tuned *tuned, uint64_t now_ns, struct candidate *best)
                                       tuned->goal == GOAL_TIME, now_ns - tuned->chosen_ns, best);
     uint64_t left_ns;
 
-    for (uint32_t k = 0; k < tuned->kernel_count; k++)
-        for (uint32_t c = 0; c < SYN_CLASSES_MAX; c++)
-            tuned->believed[k].ns[c] = __atomic_load_n(&tuned->costs[k]->ns[c], __ATOMIC_RELAXED);
+    estimates_note(tuned->believed, tuned->costs, tuned->kernel_count);
     tuned->expected_ns = now_ns + least_ns;
     if (tuned->goal == GOAL_TIME || least_ns == 0)
         return;
@@ -323,20 +338,6 @@ tuned_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, str
     return rc;
 }
 
-static bool
-drifted(const struct tuned *tuned)
-{
-    for (uint32_t k = 0; k < tuned->kernel_count; k++)
-        for (uint32_t c = 0; c < tuned->platform->class_count; c++) {
-            uint64_t old = tuned->believed[k].ns[c];
-            uint64_t new = __atomic_load_n(&tuned->costs[k]->ns[c], __ATOMIC_RELAXED);
-
-            if ((new > old ? new - old : old - new) > old / DRIFT_PART)
-                return true;
-        }
-    return false;
-}
-
 /* Move what waits from one rule to another. Returns the index at which memory ran out, or the
  * number of tasks; what was not moved is still with `from`. */
 static uint32_t
@@ -421,8 +422,11 @@ look_again(struct tuned *tuned, uint64_t now_ns)
     uint32_t step = SYN_MAX(tuned->graph.task_count / LOOKS, LOOK_FIRST);
 
     tuned->next_look = tuned->ended_count + SYN_MIN(tuned->ended_count, step);
+    note_busy(tuned, now_ns);
     /* Who has a limit to keep looks whether he does, too. */
-    if (tuned->goal == GOAL_TIME && !drifted(tuned) && !behind(tuned, now_ns))
+    if (tuned->goal == GOAL_TIME &&
+        !estimates_drifted(tuned->believed, tuned->costs, tuned->kernel_count, DRIFT_PART) &&
+        !behind(tuned, now_ns))
         return;
     select_policy(tuned, now_ns, &best);
     if (!candidate_same(&best, &tuned->chosen))
@@ -439,6 +443,8 @@ tuned_done(void *self, uint32_t worker, const struct syn_ready *ready, uint64_t 
     if (tuned->ended == NULL || ready->index >= tuned->graph.task_count)
         return;
     tuned->ended[ready->index] = 1;
+    if (tuned->busy[worker].task == ready->index)
+        tuned->busy[worker].task = SYN_NO_INDEX;
     if (++tuned->ended_count >= tuned->next_look)
         look_again(tuned, now_ns);
 }

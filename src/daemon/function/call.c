@@ -650,7 +650,7 @@ find_routed(struct fgw_call *call, struct syn_err *err)
         return rc < 0 ? rc
                       : SYN_FAIL(err, SYN_E_METHOD, "%s is not served here; %s are", verb, allow);
     }
-    if (rc < 0)
+    if (rc < 0 || route == NULL)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "no function is served at this path");
     call->function = route->function;
     return apply_cors(call, route, err);

@@ -142,7 +142,7 @@ follower_main(void *arg)
     while (go_on) {
         SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
         struct syn_err err = {0};
-        int rc = fgw_client(follower->gateway, 8, &client, &err);
+        int rc = fgw_client(follower->gateway, 2, &client, &err);
 
         if (rc == SYN_OK && set_client(follower, client))
             rc = syn_client_follow(client, "/v1/function-gateway", NULL, on_event, follower, &err);

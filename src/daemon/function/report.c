@@ -5,7 +5,6 @@
 #include "function_priv.h"
 
 #include <inttypes.h>
-#include <limits.h>
 
 #include <synor/base/clock.h>
 #include <synor/base/log.h>
@@ -86,7 +85,8 @@ add_dirty(struct fgw_reports *reports, struct fgw_version *version)
 }
 
 /* What the server was told of a load it forgets after a while: that of a pool which has instances
- * is told again and again, or it would not know that nobody needs them. */
+ * is told again and again, or it would not know that nobody needs them; and a server that has
+ * started anew knows of none. */
 static void
 remind_of_loads(struct fgw_reports *reports)
 {

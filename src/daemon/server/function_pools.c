@@ -13,6 +13,16 @@ srv_service_derived(const json_t *service)
     return json_is_object(json_object_get(json_object_get(service, "spec"), "function"));
 }
 
+int
+srv_service_mine(const json_t *service, struct syn_err *err)
+{
+    return srv_service_derived(service)
+               ? SYN_FAIL(err, SYN_E_CONFLICT,
+                          "%s runs a version of a function: change the function, or delete it",
+                          syn_document_id(service))
+               : SYN_OK;
+}
+
 /* A service, and its newest version if there is one (NULL: none). */
 static int
 write_both(struct srv_txn *txn, int64_t revision, const json_t *service, const json_t *version,

@@ -106,6 +106,9 @@ void srv_function_address(const struct syn_server *server, char *out, size_t cap
 
 /** The service runs a version of a function: nobody sees it, and nobody pays for it. */
 bool srv_service_derived(const json_t *service);
+/** CONFLICT when it is a derived service, or a part of one: what nobody pays for, people do not
+ *  change. */
+SYN_MUST int srv_service_mine(const json_t *service, struct syn_err *err);
 /** Make the derived service `id` within `txn`. Takes `spec`, checked. */
 struct srv_derived {
     const char *id, *account, *image_cid;

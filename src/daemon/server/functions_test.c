@@ -282,6 +282,12 @@ a_process_has_a_pool_that_nobody_sees(void **state)
     must(client, "GET", path, NULL, NULL);
     must(client, "GET", "/v1/services", NULL, &list);
     assert_int_equal(json_array_size(json_object_get(list, "items")), 0);
+    /* What nobody pays for nobody changes. */
+    assert_int_equal(call(client, "PATCH", path, "{'spec':{'replicas':9}}", NULL, NULL),
+                     SYN_E_CONFLICT);
+    (void)snprintf(body, sizeof(body), "{'name':'svc-%s01','spec':{'image':'synor://%s'}}", id,
+                   cid);
+    assert_int_equal(call(client, "POST", "/v1/services", body, NULL, NULL), SYN_E_CONFLICT);
     must(client, "DELETE", "/v1/functions/py", NULL, NULL);
     for (int i = 0; i < WAITS; i++) {
         if (call(client, "GET", "/v1/functions/py", NULL, NULL, NULL) == SYN_E_NOTFOUND)

@@ -14,6 +14,7 @@
 #include <synor/orchestration/autoscale.h>
 #include <synor/orchestration/document.h>
 
+#include "function_priv.h"
 #include "loads_priv.h"
 
 #define RING                8     /* reports of an instance that are remembered */
@@ -570,6 +571,8 @@ srv_loads_post(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(answer);
     int rc = srv_work_load(server, &srv_service, req, &service, &revision, err);
 
+    if (rc == SYN_OK)
+        rc = srv_service_mine(service, err);
     json_object_foreach (json_object_get(syn_http_req_json(req), "metrics"), name, number) {
         if (rc == SYN_OK)
             rc = check_name(name, err);

@@ -335,6 +335,8 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
                              &change->service, &revision, err)
              : srv_work_load(server, &srv_service, change->req, &change->service, &revision, err);
     if (rc == SYN_OK)
+        rc = srv_service_mine(change->service, err);
+    if (rc == SYN_OK)
         rc = srv_if_match(change->req, revision, err);
     if (rc == SYN_OK)
         rc = srv_service_versions(server, syn_document_id(change->service), &change->versions, err);

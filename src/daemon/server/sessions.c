@@ -16,7 +16,7 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
-#include "server_priv.h"
+#include "function_priv.h"
 
 #define SESSIONS_MAX         256
 #define SESSIONS_ACCOUNT_MAX 64
@@ -297,7 +297,8 @@ open_session(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     const char *id = syn_http_req_param(req, "id");
-    char key[SRV_KEY_MAX];
+    char key[SRV_KEY_MAX], function[SYN_ID_MAX];
+    int64_t version;
     SYN_JSON(doc);
     int rc = check_upgrade(req, err);
 
@@ -311,6 +312,11 @@ open_session(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = check_ask(syn_http_req_json(req), err);
     if (rc < 0)
         return rc;
+    /* Its calls are what is paid for: nobody works in it beside them. */
+    if (syn_function_of_service(syn_json_str(syn_document_spec(doc), "job", ""), function,
+                                &version))
+        return SYN_FAIL(err, SYN_E_CONFLICT, "instance %s serves the calls of a function alone",
+                        id);
     if (!syn_str_eq(syn_document_state(doc), "running"))
         return SYN_FAIL(err, SYN_E_CONFLICT, "instance %s is %s: only running ones can be entered",
                         id, syn_document_state(doc));

@@ -250,6 +250,8 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
         return rc;
     rc = srv_work_load(server, change->work, change->req, srv_again(&change->doc), &revision, err);
     if (rc == SYN_OK)
+        rc = srv_service_mine(change->doc, err);
+    if (rc == SYN_OK)
         rc = srv_if_match(change->req, revision, err);
     if (rc == SYN_OK)
         rc = change->apply(server, txn, change->doc, change->arg, err);
@@ -344,6 +346,8 @@ forget(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err
     SYN_JSON(doc);
     int rc = srv_work_load(server, forgetting->work, forgetting->req, &doc, &revision, err);
 
+    if (rc == SYN_OK)
+        rc = srv_service_mine(doc, err);
     if (rc == SYN_OK)
         rc = srv_if_match(forgetting->req, revision, err);
     return rc < 0 ? rc : srv_work_delete(server, txn, forgetting->work, doc, revision, err);

@@ -59,19 +59,28 @@ struct made {
     char id[32];
 };
 
+#define PYTHON "/usr/bin/python3"
+
+static int
+open_zygote(struct syn_err *err)
+{
+    const struct syn_zygote_options options = {.root = syn_test_dir(),
+                                               .python = PYTHON,
+                                               .program = program,
+                                               .program_len = sizeof(program) - 1};
+
+    return syn_zygote_open(&options, &zygote, err);
+}
+
 static int
 set_up_all(void **state)
 {
-    const struct syn_zygote_options options = {.root = syn_test_dir(),
-                                               .python = "/usr/bin/python3",
-                                               .program = program,
-                                               .program_len = sizeof(program) - 1};
     char path[600];
     struct syn_err err = {0};
     int rc;
 
     (void)state;
-    if (geteuid() != 0 || access(options.python, X_OK) < 0)
+    if (geteuid() != 0 || access(PYTHON, X_OK) < 0)
         return 0;
     (void)chmod(syn_test_dir(), 0755);
     (void)snprintf(code, sizeof(code), "%s/code", syn_test_dir());
@@ -80,7 +89,7 @@ set_up_all(void **state)
     assert_done(syn_file_write(AT_FDCWD, path, "name = 'part'\n", 14, &err), &err);
     assert_int_equal(chmod(path, 0666), 0); /* that it is read-only is the mount's doing */
     assert_int_equal(chmod(code, 0777), 0);
-    rc = syn_zygote_open(&options, &zygote, &err);
+    rc = open_zygote(&err);
     if (rc == SYN_E_UNSUPPORTED) {
         print_message("# %s\n", err.msg);
         return 0;
@@ -452,6 +461,60 @@ bad_specs_are_refused(void **state)
         assert_code(syn_zygote_fork(zygote, &bad[i], &pid, &err), SYN_E_INVALID, &err);
 }
 
+/* The state of the process, 'Z' for one that has ended and is not reaped; 0: there is none. */
+static char
+state_of(pid_t pid, pid_t *ret_parent)
+{
+    char path[64];
+    SYN_BUF(text);
+    const char *end;
+    uint64_t parent = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    if (syn_file_read(AT_FDCWD, path, 4096, &text, NULL) < 0)
+        return 0;
+    end = strrchr(syn_buf_text(&text), ')');
+    if (end == NULL || end[1] != ' ')
+        return 0;
+    (void)!syn_scan_u64(end + 4, 10, &parent, NULL);
+    *ret_parent = (pid_t)parent;
+    return end[2];
+}
+
+static void
+await_gone(pid_t pid)
+{
+    pid_t parent;
+    char now = 'R';
+
+    for (int i = 0; i < WAIT_MS && now != 0 && now != 'Z'; i++) {
+        (void)poll(NULL, 0, 1);
+        now = state_of(pid, &parent);
+    }
+    assert_true(now == 0 || now == 'Z');
+}
+
+/* Also where nothing could be said any more. */
+static void
+a_killed_zygote_takes_them_along(void **state)
+{
+    struct made made = make();
+    struct syn_err err = {0};
+    pid_t parent = 0;
+    int status;
+
+    (void)state;
+    assert_says(&made, "1", "1");
+    assert_true(state_of(made.pid, &parent) != 0);
+    assert_true(parent > 1);
+    assert_int_equal(kill(parent, SIGKILL), 0);
+    await_gone(made.pid);
+    assert_code(syn_zygote_poll(zygote, made.pid, &status, &err), SYN_E_IO, &err);
+    unmake(&made);
+    zygote = syn_zygote_close(zygote);
+    assert_int_equal(open_zygote(&err), SYN_OK);
+}
+
 /* Who opened it is gone: so is all that it forked. */
 static void
 instances_end_with_their_zygote(void **state)
@@ -462,9 +525,7 @@ instances_end_with_their_zygote(void **state)
     (void)state;
     assert_says(&made, "1", "1");
     zygote = syn_zygote_close(zygote);
-    for (int i = 0; i < WAIT_MS && kill(pid, 0) == 0; i++)
-        (void)poll(NULL, 0, 1);
-    assert_int_equal(kill(pid, 0), -1);
+    await_gone(pid);
     (void)close(made.door);
     (void)close(made.log[0]);
     (void)close(made.log[1]);
@@ -484,6 +545,7 @@ main(void)
         cmocka_unit_test(it_ends_when_asked),
         cmocka_unit_test(nothing_is_left),
         cmocka_unit_test(bad_specs_are_refused),
+        cmocka_unit_test(a_killed_zygote_takes_them_along),
         cmocka_unit_test(instances_end_with_their_zygote), /* the last */
     };
 

@@ -14,6 +14,7 @@ const env = process.env;
 const BODY_MAX = 64 << 20;
 const HEAD_MAX = 65536;
 const QUIET_MS = 75000; // a connection is kept so long without a request
+const TIMER_MAX = 2 ** 31 - 1; // longer ones fire at once
 const NAMES = ['.mjs', '.js', '.cjs', '/index.mjs', '/index.js', '/index.cjs'];
 
 const say = (text) => process.stderr.write(`${text}\n`);
@@ -287,7 +288,8 @@ const serve = async (handler, request, response) => {
     const event = eventOf(request, body, context.trigger);
     response.on('close', () => gone.abort(new Error('the client went away')));
     if (context.deadline_ms) {
-      timer = setTimeout(() => gone.abort(new Error('the deadline has passed')), context.remaining_ms());
+      timer = setTimeout(() => gone.abort(new Error('the deadline has passed')),
+        Math.min(context.remaining_ms(), TIMER_MAX));
     }
     await answer(response, await handler(event, context));
   } catch (error) {
@@ -317,7 +319,7 @@ const warmHandler = (event) => ({ status: 200, headers: { 'x-warm': 1 }, body: {
 const warm = (port, address) => new Promise((resolve) => {
   const link = connect(port, address, () => {
     link.write(`POST ${WARM} HTTP/1.1\r\nhost: f\r\ncontent-type: application/json\r\n`
-      + 'x-synor-deadline: 9999999999999\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}');
+      + `x-synor-deadline: ${Date.now() + QUIET_MS}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`);
   });
   link.resume();
   link.on('error', resolve);

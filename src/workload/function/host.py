@@ -18,7 +18,8 @@ HEAD_MAX = 65536  # of a request: its line and headers
 BODY_MAX = 64 << 20
 HEADERS_MAX = 256
 QUIET_S = 75  # a connection is kept so long without a request
-GRACE_S = 2  # a handler that went on past its deadline so long ends the instance
+GRACE_S = 2  # a handler that went on past its deadline so long ends the instance,
+ALONE_S = 0.1  # where no other call is under way
 TOKEN = (b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
          b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 CONTROL = bytes(range(0x21)) + b"\x7f"
@@ -458,10 +459,10 @@ class Host:
                 if told.get(thread) != request:
                     told[thread] = request
                     self.interrupt(thread, request)
-                elif now > deadline + GRACE_S * 1000:
+                elif now > deadline + (GRACE_S if len(calls) > 1 else ALONE_S) * 1000:
                     self.give_up(request)
             due = min(deadline for deadline, _ in calls.values())
-            time.sleep(min(max((due - now) / 1000, 0.02), 0.25))
+            time.sleep(min(max((due - now) / 1000, 0.02), 0.1))
 
     @staticmethod
     def interrupt(thread, request):

@@ -62,6 +62,8 @@ def breaks(event, context):
 def late(event, context):
     while True:
         pass
+def deaf(event, context):
+    time.sleep(60)
 def meet(event, context):
     both.wait(30)
     return "met"
@@ -297,6 +299,26 @@ def deadlines(language):
         equal(answer.status, 500)
         host.wait("deadline has passed")
         equal(host.call("/?do=text").status, 200)  # it is of use as before
+    with Host(language, "main.echo") as host:
+        answer = host.call("/", headers={"x-synor-deadline": "9999999999999"})
+        equal(answer.status, 200)
+        check(json.loads(answer.content)["left"] > 2 ** 31)
+        equal(host.find("arning"), None, host.lines)
+
+
+def deaf_handlers(language):
+    """What does not hear of its deadline ends the instance; node's event loop is ended from outside."""
+    if language == "node":
+        return
+    with Host(language) as host:
+        try:
+            host.call("/?do=deaf", headers={
+                "x-synor-deadline": str(time.time_ns() // 1000000 + 50), "x-request-id": "r-8"})
+            check(False, "it answered")
+        except (http.client.HTTPException, ConnectionError):
+            pass
+        equal(host.ended(), 124, host.lines)
+        host.wait("request r-8: the handler goes on")
 
 
 def at_once(language):
@@ -388,7 +410,7 @@ def one_file(language):
             equal(host.call("/").content, b"alone")
 
 
-CASES = (event_and_context, other_triggers, binary_bodies, results, errors, deadlines, at_once,
+CASES = (event_and_context, other_triggers, binary_bodies, results, errors, deadlines, deaf_handlers, at_once,
          smuggling, stops, useless, layers, one_file)
 
 

@@ -151,7 +151,17 @@ set_mounts(const struct making *making, struct syn_err *err)
     return rc < 0 ? rc : add_content(mounts, making->layer, pool->layer_cid, err);
 }
 
-/* A compiled program is a file of the code, or the code is one file. An image has its own. */
+/* A compiled program is a file of the code; one that is alone there may be called anything. */
+static const char start_program[] =
+    "[ -d " SYN_FUNCTION_CODE " ] || exec " SYN_FUNCTION_CODE "\n"
+    "cd " SYN_FUNCTION_CODE " || exit 1\n"
+    "[ ! -e \"./$0\" ] || exec \"./$0\"\n"
+    "set -- *\n"
+    "[ $# -ne 1 ] || exec \"./$1\"\n"
+    "echo \"handler: \\\"$0\\\": the code has no such file; it has: $*\" >&2\n"
+    "exit 1\n";
+
+/* What is run. An image has its own. */
 static int
 set_command(const struct making *making, struct syn_err *err)
 {
@@ -171,9 +181,7 @@ set_command(const struct making *making, struct syn_err *err)
                                  program_path(making, path))
                  : syn_json_pack(&command, err, "[s, s]", program, program_path(making, path));
     else
-        rc = syn_json_pack(&command, err, "[s, s, s, s]", "/bin/sh", "-c",
-                           "[ -d " SYN_FUNCTION_CODE " ] || exec " SYN_FUNCTION_CODE
-                           "; cd " SYN_FUNCTION_CODE " && exec \"./$0\"",
+        rc = syn_json_pack(&command, err, "[s, s, s, s]", "/bin/sh", "-c", start_program,
                            making->spec.handler);
     return rc < 0 ? rc : syn_json_set_take(making->service, "command", command, err);
 }
@@ -283,7 +291,8 @@ syn_function_service_spec(const json_t *function_spec, const struct syn_function
     making.has_program = syn_function_program(making.spec.language.runtime, &making.program);
     if (making.spec.language.runtime == SYN_FUNCTION_NODE)
         making.layer = LAYER_NODE;
-    rc = syn_json_pack(&service, err, "{s:{s:b}}", "lb", "publish", 0);
+    /* Calls come by the gateway alone, which counts them. */
+    rc = syn_json_pack(&service, err, "{s:{s:b}, s:{s:[]}}", "lb", "publish", 0, "mesh", "allow");
     making.service = service;
     for (size_t i = 0; i < SYN_LEN(parts) && rc == SYN_OK; i++)
         rc = parts[i](&making, err);

@@ -1,0 +1,324 @@
+/* Calls that the server makes, with a gateway that is played on its socket: it answers as the path
+ * or the body asks. */
+#include "server_testing.h"
+
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <synor/base/loop.h>
+#include <synor/base/str.h>
+#include <synor/infra/http_pass.h>
+#include <synor/orchestration/document.h>
+
+#include "function_priv.h"
+
+#define WAITS 800 /* of 10 ms */
+
+/* The played gateway. */
+struct gateway {
+    pthread_t thread;
+    struct syn_loop *loop;
+    struct syn_http_server *http;
+    atomic_int calls, status; /* what it answers with */
+    atomic_int scheduled;
+    char dir[SRV_PATH_MAX], socket[SRV_PATH_MAX + 32];
+};
+
+static struct gateway played;
+
+static int
+answer(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct gateway *gateway = ctx;
+    const char *trigger = syn_http_req_header(req, "x-synor-trigger");
+    int status = atomic_load(&gateway->status);
+    size_t len;
+    const char *body = syn_http_req_body(req, &len);
+    int rc = SYN_OK;
+
+    atomic_fetch_add(&gateway->calls, 1);
+    if (syn_str_eq(trigger, "schedule"))
+        atomic_fetch_add(&gateway->scheduled, 1);
+    if (status >= 500)
+        rc = syn_http_reply_header(req, "x-synor-error", "Asked", err);
+    if (rc == SYN_OK && syn_str_eq(trigger, "queue") && strstr(body, "\"bad\"") != NULL) {
+        SYN_JSON(event);
+        char text[256];
+
+        rc = syn_json_parse(body, len, &event, err);
+        (void)snprintf(
+            text, sizeof(text), "{\"failed\":[\"%s\"]}",
+            syn_json_str(json_array_get(json_object_get(event, "messages"), 0), "id", ""));
+        return rc < 0 ? rc
+                      : syn_http_reply_bytes(req, 200, "application/json", text, strlen(text), err);
+    }
+    return rc < 0 ? rc : syn_http_reply_bytes(req, status, "text/plain", body, len, err);
+}
+
+static const struct syn_http_route played_row = {.method = "ANY",
+                                                 .pattern = "/",
+                                                 .kind = SYN_HTTP_LOOP,
+                                                 .body_max = 1 << 20,
+                                                 .handler = answer,
+                                                 .name = "played",
+                                                 .summary = "Answers"};
+
+static void *
+serve(void *arg)
+{
+    struct gateway *gateway = arg;
+    struct syn_err err;
+
+    (void)!syn_loop_run(gateway->loop, &err);
+    return NULL;
+}
+
+static void
+stop(void *arg)
+{
+    syn_loop_stop(arg);
+}
+
+static void
+gateway_open(struct house *house)
+{
+    struct syn_http_options options = {0};
+    struct syn_err err;
+
+    atomic_store(&played.status, 200);
+    (void)snprintf(played.dir, sizeof(played.dir), "%s/function", house->dir);
+    (void)snprintf(played.socket, sizeof(played.socket), "%s/gateway.sock", played.dir);
+    (void)mkdir(played.dir, 0700);
+    assert_done(syn_loop_new(&played.loop, &err), &err);
+    options.loop = played.loop;
+    assert_done(syn_http_server_new(&options, &played.http, &err), &err);
+    assert_done(syn_http_server_catch(played.http, &played_row, NULL, &played, &err), &err);
+    assert_done(syn_http_listen_unix(played.http, played.socket, 0600, &err), &err);
+    assert_int_equal(pthread_create(&played.thread, NULL, serve, &played), 0);
+}
+
+static void
+gateway_close(void)
+{
+    struct syn_err err;
+
+    assert_done(syn_loop_post(played.loop, stop, played.loop, NULL, &err), &err);
+    assert_int_equal(pthread_join(played.thread, NULL), 0);
+    played.http = syn_http_server_free(played.http);
+    played.loop = syn_loop_free(played.loop);
+    (void)unlink(played.socket);
+}
+
+/* An active function of an account of its own; the rest of its spec is `more`. */
+static struct syn_client *
+with_function(struct house *house, const char *account, const char *more, char *ret_id)
+{
+    struct syn_client *client = tenant(house, account, "tenant");
+    char cid[SYN_CID_TEXT_MAX], body[1024];
+    SYN_JSON(answered);
+
+    await_token(client);
+    (void)snprintf(body, sizeof(body), "/v1/accounts/%s/faucet", account);
+    must(house->client, "POST", body, "{'amount':'5'}", NULL);
+    store_source(client, cid);
+    (void)snprintf(body, sizeof(body),
+                   "{'name':'f','spec':{'runtime':'wasm','code':'synor://%s'%s}}", cid, more);
+    must(client, "POST", "/v1/functions", body, &answered);
+    assert_true(syn_str_copy(ret_id, SYN_ID_MAX, syn_json_str(answered, "id", "")));
+    (void)snprintf(body, sizeof(body),
+                   "{'boot':'%s','seq':1,'versions':[{'function':'%s','version':1,'state':'ready',"
+                   "'message':''}]}",
+                   account, ret_id);
+    must(house->client, "POST", "/v1/function-gateway/report", body, NULL);
+    for (int i = 0; i < WAITS; i++) {
+        SYN_JSON(function);
+
+        must(client, "GET", "/v1/functions/f", NULL, &function);
+        if (syn_str_eq(syn_document_state(function), "active"))
+            return client;
+        (void)usleep(10000);
+    }
+    fail_msg("it is never active");
+    return NULL;
+}
+
+static void
+ask(struct syn_client *client, const char *body, char *ret_path)
+{
+    SYN_JSON(answered);
+
+    must(client, "POST", "/v1/functions/f/invoke?async=true", body, &answered);
+    (void)snprintf(ret_path, 256, "/v1/functions/f/invocations/%s",
+                   syn_json_str(answered, "invocation", "?"));
+}
+
+/* Until the call has been tried so often; its record is the caller's. */
+static json_t *
+tried(struct syn_client *client, const char *path, const char *state, int64_t attempts)
+{
+    for (int i = 0; i < WAITS; i++) {
+        json_t *record;
+
+        must(client, "GET", path, NULL, &record);
+        if (syn_str_eq(syn_json_str(record, "state", ""), state) &&
+            syn_json_i64(record, "attempts", -1) >= attempts)
+            return record;
+        json_decref(record);
+        (void)usleep(10000);
+    }
+    fail_msg("%s is never %s", path, state);
+    return NULL;
+}
+
+static void
+a_call_is_kept_and_made(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX], path[256];
+    struct syn_client *client = with_function(house, "kept", "", id);
+    SYN_JSON(early);
+    SYN_JSON(record);
+
+    /* Nobody is there yet: that is no attempt. */
+    ask(client, "{'a':1}", path);
+    early = tried(client, path, "queued", 0);
+    gateway_open(house);
+    record = tried(client, path, "succeeded", 1);
+    assert_string_equal(syn_json_str(record, "result", ""), "{\"a\":1}");
+    assert_int_equal(syn_json_i64(record, "http_status", 0), 200);
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
+static void
+one_that_fails_is_made_again_later(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX], path[256];
+    struct syn_client *client = with_function(house, "fails", "", id);
+    SYN_JSON(record);
+
+    gateway_open(house);
+    atomic_store(&played.status, 500);
+    ask(client, "{}", path);
+    record = tried(client, path, "queued", 1);
+    assert_string_equal(syn_json_str(record, "message", ""), "Asked");
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
+static void
+it_is_waited_for(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX];
+    struct syn_client *client = with_function(house, "sync", "", id);
+    SYN_JSON(answered);
+
+    assert_int_equal(call(client, "POST", "/v1/functions/f/invoke", "{'b':2}", NULL, NULL),
+                     SYN_E_UNAVAILABLE);
+    gateway_open(house);
+    must(client, "POST", "/v1/functions/f/invoke?path=/x%3Fy=1", "{'b':2}", &answered);
+    assert_int_equal(syn_json_i64(answered, "b", 0), 2);
+    assert_int_equal(call(client, "POST", "/v1/functions/f/invoke?path=x", "{}", NULL, NULL),
+                     SYN_E_INVALID);
+    assert_int_equal(call(client, "POST", "/v1/functions/g/invoke", "{}", NULL, NULL),
+                     SYN_E_NOTFOUND);
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
+static int64_t
+messages_left(struct syn_client *client)
+{
+    SYN_JSON(queue);
+
+    must(client, "GET", "/v1/queues/jobs", NULL, &queue);
+    return syn_json_i64(queue, "messages", -1);
+}
+
+static void
+await_messages(struct syn_client *client, int64_t left)
+{
+    for (int i = 0; i < WAITS && messages_left(client) != left; i++)
+        (void)usleep(10000);
+    assert_int_equal(messages_left(client), left);
+}
+
+static void
+messages_are_taken_or_stay(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX];
+    struct syn_client *client = with_function(
+        house, "queue", ",'triggers':[{'type':'queue','queue':'jobs','batch':2}]", id);
+
+    must(client, "PUT", "/v1/queues/jobs", "{'backoff_ms':60000}", NULL);
+    must(client, "POST", "/v1/queues/jobs/messages",
+         "{'messages':[{'body':'1'},{'body':'2'},{'body':'3'}]}", NULL);
+    gateway_open(house);
+    await_messages(client, 0);
+    /* Of these two the first is named as failed: it stays for later. */
+    must(client, "POST", "/v1/queues/jobs/messages",
+         "{'messages':[{'body':'bad'},{'body':'good'}]}", NULL);
+    await_messages(client, 1);
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
+static void
+a_schedule_calls(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX];
+    struct syn_client *client =
+        with_function(house, "clock", ",'triggers':[{'type':'schedule','cron':'* * * * * *'}]", id);
+
+    gateway_open(house);
+    atomic_store(&played.scheduled, 0);
+    for (int i = 0; i < WAITS && atomic_load(&played.scheduled) < 2; i++)
+        (void)usleep(10000);
+    assert_true(atomic_load(&played.scheduled) >= 2);
+    must(client, "PATCH", "/v1/functions/f", "{'spec':{'suspended':true}}", NULL);
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
+static void
+what_is_kept_survives_a_restart(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX], path[256], token[SYN_TOKEN_LEN + 1];
+    struct syn_client *client = with_function(house, "restart", "", id);
+    SYN_JSON(record);
+
+    ask(client, "{'c':3}", path);
+    (void)syn_client_free(client);
+    house_close(house);
+    house_open(house);
+    gateway_open(house);
+    new_token(house->client, "restart", "tenant", "", token);
+    client = client_of(house, token);
+    await_token(client);
+    record = tried(client, path, "succeeded", 1);
+    assert_string_equal(syn_json_str(record, "result", ""), "{\"c\":3}");
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_call_is_kept_and_made),
+        cmocka_unit_test(one_that_fails_is_made_again_later),
+        cmocka_unit_test(it_is_waited_for),
+        cmocka_unit_test(messages_are_taken_or_stay),
+        cmocka_unit_test(a_schedule_calls),
+        cmocka_unit_test(what_is_kept_survives_a_restart),
+    };
+
+    return cmocka_run_group_tests(tests, house_setup, house_teardown);
+}

@@ -1,0 +1,143 @@
+"""Functions by their languages: what a node has, layers of dependencies, compiled programs."""
+import http.client
+import json
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import zipfile
+
+from harness import (SOURCE, Platform, Skip, case, check, equal, need_networks, need_sandbox, run,
+                     wait_until)
+
+FUNCTION = ("compute", "function")
+EXAMPLES = SOURCE / "examples" / "functions"
+PORT = 0
+
+
+def has(program):
+    return shutil.which(program, path="/usr/bin:/usr/local/bin") is not None
+
+
+def need(p, *programs):
+    need_sandbox(p)
+    need_networks(p)
+    for program in programs:
+        if not has(program):
+            raise Skip(f"there is no {program} here")
+
+
+def deploy(p, name, runtime, *options, code=0):
+    return p.json(*FUNCTION, "deploy", "--name", name, "--runtime", runtime, *options, "--cpu", "0.4",
+                  "--max-instances", "1", "--yes", code=code)
+
+
+def call(path):
+    """The answer's status and body, by HTTP."""
+    link = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+    link.request("GET", path)
+    answer = link.getresponse()
+    return answer.status, answer.read()
+
+
+@case
+def a_node_tells_its_languages(p):
+    p.start()
+    found = {row["name"]: row for row in p.wait_node()["status"]["languages"]}
+    for name, program, flag in (("python", "python3", "Python "), ("node", "node", "v")):
+        path = f"/usr/bin/{program}"
+        if not has(program) or str(pathlib.Path(path).resolve())[:5] != "/usr/":
+            continue
+        said = subprocess.run([path, "--version"], check=True, capture_output=True, text=True).stdout
+        equal((found[name]["version"], found[name]["path"]),
+              (said.strip().removeprefix(flag), path))
+
+
+@case
+def javascript_answers(p):
+    need(p, "node")
+    deploy(p, "js", "node", "--code", EXAMPLES / "node", "--env", "GREETING=Hej", "--trigger",
+           "http:/js/{name}")
+    wait_until("it answers", 20, lambda: call("/js/Ada")[0] == 200)
+    status, body = call("/js/Ada")
+    equal((status, json.loads(body)["greeting"]), (200, "Hej, Ada!"), body)
+    equal(json.loads(p.cli(*FUNCTION, "invoke", "js", "--data", "[1]").out), {"got": [1]})
+
+
+@case
+def a_compiled_program_answers(p):
+    need(p, "cc")
+    folder = pathlib.Path(tempfile.mkdtemp(dir=p.home))
+    subprocess.run(["cc", "-o", folder / "hello", EXAMPLES / "c" / "main.c"], check=True)
+    deploy(p, "c", "c", "--code", folder / "hello", "--trigger", "http:/c")
+    wait_until("it answers", 20, lambda: call("/c") == (200, b"Hello from C: /c\n"))
+
+
+def wheel(folder):
+    """A package that pip installs without asking anybody."""
+    path = folder / "greeting-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("greeting.py", "word = 'of the layer'\n")
+        file.writestr("greeting-1.0.dist-info/METADATA",
+                      "Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n")
+        file.writestr("greeting-1.0.dist-info/WHEEL",
+                      "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr("greeting-1.0.dist-info/RECORD", "")
+    return path
+
+
+@case
+def what_a_function_depends_on_is_a_layer(p):
+    need(p, "python3")
+    if subprocess.run(["python3", "-m", "pip", "--version"], capture_output=True,
+                      check=False).returncode != 0:
+        raise Skip("there is no pip here")
+    folder = pathlib.Path(tempfile.mkdtemp(dir=p.home))
+    (folder / "code").mkdir()
+    (folder / "code" / "main.py").write_text(
+        "import greeting\ndef handler(event, context):\n    return greeting.word\n")
+    listed = folder / "requirements.txt"
+    listed.write_text(f"{wheel(folder)}\n")
+    made = p.cli(*FUNCTION, "deploy", "--name", "layered", "--runtime", "python3", "--code",
+                 folder / "code", "--dependencies", listed, "--cpu", "0.4", "--yes")
+    check("Installing what" in made.err, made)
+    equal(p.cli(*FUNCTION, "invoke", "layered", "--data", "1").out, "of the layer")
+    again = p.cli(*FUNCTION, "deploy", "--name", "layered", "--runtime", "python3", "--code",
+                  folder / "code", "--dependencies", listed, "--cpu", "0.4", "--yes")
+    check("is installed already" in again.err, again)
+    listed.write_text("no-such-package-at-all @ file:///nowhere.whl\n")
+    wrong = p.cli(*FUNCTION, "deploy", "--name", "other", "--runtime", "python3", "--code",
+                  folder / "code", "--dependencies", listed, "--yes", code=2)
+    check("--dependencies: " in wrong.err and "pip could not install" in wrong.err, wrong)
+
+
+@case
+def what_no_node_has_waits(p):
+    need(p)
+    if has("node18"):
+        raise Skip("this machine has what nobody should have")
+    p.cli(*FUNCTION, "deploy", "--name", "old", "--runtime", "python39", "--code",
+          EXAMPLES / "python", "--yes", "--no-wait")
+    explained = wait_until("it is explained", 20, lambda: next(
+        (each for each in [p.json(*FUNCTION, "explain", "old", code=None)]
+         if "runtime" in json.dumps(each["why"])), None))
+    text = json.dumps(explained)
+    check("has no python 3.9" in text and "apt-get install python3" in text, explained)
+    refused = p.error("compute", "service", "deploy", "--name", "own", "--image", "host", "--yes",
+                      code=2)["message"]
+    check("services do not run on" in refused, refused)
+
+
+@case
+def nothing_of_them_stays(p):
+    for function in p.json(*FUNCTION, "list")["items"]:
+        p.cli(*FUNCTION, "delete", function["name"], "--yes", "--no-wait")
+    wait_until("they are gone", 60, lambda: not p.json(*FUNCTION, "list")["items"])
+
+
+if __name__ == "__main__":
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        PORT = free.getsockname()[1]
+    run(Platform("--function-listen", f"127.0.0.1:{PORT}"))
