@@ -580,7 +580,9 @@ take_loads(struct syn_server *server, const struct report *report, struct syn_er
             server, srv_key_seq(key, "function-version", function, syn_json_i64(row, "version", 0)),
             &version, NULL, err);
         service = syn_json_str(version, "service", "");
-        if (rc != SYN_OK || service[0] == '\0') {
+        /* One that is not ready yet has no load: it must have its first instance. */
+        if (rc != SYN_OK || service[0] == '\0' ||
+            !syn_str_eq(syn_json_str(version, "state", ""), "ready")) {
             rc = rc < 0 ? rc : SYN_OK;
             continue;
         }

@@ -102,6 +102,8 @@ void syn_function_spec_read(const json_t *spec, struct syn_function_spec *ret);
 /** Would a version of the one be a version of the other? Triggers, money and `suspended` are not in
  * versions: a change of them counts at once. */
 bool syn_function_spec_same(const json_t *a, const json_t *b);
+/** Give `spec` what belongs to no version as `function` has it: both are specs. */
+SYN_MUST int syn_function_spec_keep(json_t *spec, const json_t *function, struct syn_err *err);
 
 /* --- routes of HTTP triggers ---------------------------------------------------------------------
  *
