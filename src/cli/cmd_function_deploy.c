@@ -11,6 +11,7 @@
 
 #define LOG_LINES     20 /* of a version that failed */
 #define LOOK_AGAIN_MS 100
+#define NOT_PULLED    "has not been pulled" /* as the server says it of an image */
 
 /* clang-format off */
 static const struct syn_cli_option deploy_options[] = {
@@ -267,7 +268,8 @@ placeholder(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
                             syn_str_starts(code, "synor://") ? code : "synor://source", err);
 }
 
-/* What a plan would be refused with speaks of options, too. */
+/* What a plan would be refused with speaks of options, too; an image that is not here would be
+ * pulled. */
 static int
 blame_plan(const struct syn_cli *cli, json_t *plan, struct syn_err *err)
 {
@@ -276,6 +278,10 @@ blame_plan(const struct syn_cli *cli, json_t *plan, struct syn_err *err)
 
     if (!json_is_object(refused))
         return SYN_OK;
+    if (strstr(syn_json_str(refused, "message", ""), NOT_PULLED) != NULL) {
+        syn_cli_note(cli, "Plan: the image is not here; it would be pulled first.");
+        return syn_json_set_take(plan, "refused", json_null(), err);
+    }
     (void)SYN_FAIL(&why, SYN_E_INVALID, "%s", syn_json_str(refused, "message", ""));
     syn_cli_function_blame(cli, &why);
     return syn_json_set_str(refused, "message", why.msg, err);
@@ -304,6 +310,8 @@ run_deploy(struct syn_cli *cli)
         rc = syn_cli_function_spec(cli, spec, &err);
     if (rc == SYN_OK)
         rc = check(cli, &err);
+    if (rc == SYN_OK && !syn_cli_has(cli, "plan"))
+        rc = syn_cli_function_image(cli, spec, &err);
     if (rc == SYN_OK)
         rc = placeholder(cli, spec, &err);
     if (rc == SYN_OK)

@@ -199,13 +199,16 @@ upload(struct syn_cli *cli, const char *code, json_t **ret, struct syn_err *err)
                                    ret, err);
 }
 
-/* An image of a registry is pulled, and stays what it was then. */
-static int
-pull(struct syn_cli *cli, json_t *spec, struct syn_err *err)
+int
+syn_cli_function_image(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     SYN_JSON(holder);
     SYN_BUF(runtime);
-    int rc = syn_json_pack(&holder, err, "{s:s}", "image", runtime_of(cli) + strlen(CUSTOM));
+    int rc;
+
+    if (!is_custom(cli))
+        return SYN_OK;
+    rc = syn_json_pack(&holder, err, "{s:s}", "image", runtime_of(cli) + strlen(CUSTOM));
 
     if (rc == SYN_OK)
         rc = syn_cli_image_ready(cli, holder, err);
@@ -259,7 +262,7 @@ syn_cli_function_code(struct syn_cli *cli, json_t *spec, struct syn_err *err)
     int rc;
 
     if (is_custom(cli))
-        return pull(cli, spec, err);
+        return SYN_OK;
     rc = set_layer(cli, spec, err);
     return rc < 0 ? rc : set_code(cli, spec, err);
 }

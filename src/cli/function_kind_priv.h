@@ -18,7 +18,9 @@ void syn_cli_function_blame(const struct syn_cli *cli, struct syn_err *err);
 /** Is the code where --code says, and of a kind that the runtime takes? Before a plan is asked for:
  * what cannot be uploaded need not be priced. */
 SYN_MUST int syn_cli_function_code_check(const struct syn_cli *cli, struct syn_err *err);
-/** Upload --code, pull the image of a runtime custom:IMAGE: what the spec says of them then. */
+/** Pull the image of a registry that a runtime custom:IMAGE names: it stays what it was then. */
+SYN_MUST int syn_cli_function_image(struct syn_cli *cli, json_t *spec, struct syn_err *err);
+/** Upload --code and install --dependencies: what the spec says of them then. */
 SYN_MUST int syn_cli_function_code(struct syn_cli *cli, json_t *spec, struct syn_err *err);
 /** --trigger, or another option that takes such words, appended to the list `triggers`. */
 SYN_MUST int syn_cli_function_triggers(const struct syn_cli *cli, const char *option,

@@ -349,7 +349,7 @@ ROWS = {
         ([*SERVICE, "--allow-from", "own", "--allow-from", "*/web", "--yes"], 2, blames("allow-from")),
         ([*SERVICE, "--allow-from", "own", "--allow-from", "none", "--yes"], 2, blames("allow-from")),
         ([*SERVICE, "--port", "80", "--mesh-rate", "5", "--yes"], 2, blames("mesh-rate")),
-        ([*SERVICE, "--port", "80", "--mesh-eject-after", "1001", "--yes"], 2, blames("mesh-eject-after")),
+        ([*SERVICE, "--port", "80", "--mesh-eject-after", "1001", "--yes"], 2, error),
         (["--name", "web", "--image", "synor://nobody/none", "--yes"], 1, error),
         ([*SERVICE, "--yes"], 0, lambda d: resource(d, "service"))],
     "compute service list": [([], 0, lambda d: items(d, "service")), (["--odd"], 2, error)],

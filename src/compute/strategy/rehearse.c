@@ -10,6 +10,9 @@
  * tasks that vary end sooner for it. Policies are compared by the same trials, in which tasks vary
  * the same way; the last decision is by trials that no policy was chosen on.
  *
+ * Other candidates come from the whole: the split of all work over the classes, with chains that
+ * must fit, gives each task a class (sides.c), and its rank is the longest way to the end on these.
+ *
  * The best few are also improved by what they showed. In a rehearsal every task has a time at which
  * the first of those that wait for it began: its due. Whoever lets it end by then delays nothing,
  * wherever it runs. So the next rehearsal goes by these dues: of the places where a task is in time
@@ -620,9 +623,10 @@ stage_fastest(struct stage *stage, const struct candidate *running, bool keep, u
     improved = candidates[plain];
     finalists[2] = &candidates[plain];
     improve_all(stage, times, &improved, &least_ns);
+    if (deal_all(stage, &dealt, &dealt_ns))
+        improve_dealt(stage, &dealt, &improved, &least_ns);
+    finalists[4] = dealt_ns != 0 ? &dealt : NULL;
     if (stage->goal == GOAL_TIME) { /* else there are more dials to come, and time to spare */
-        if (deal_all(stage, &dealt, &dealt_ns))
-            improve_dealt(stage, &dealt, &improved, &least_ns);
         leads = dealt_ns != 0 && dealt_ns < kept[plain];
         if (leads) /* the better first, for rehearsals may run out */
             explore(stage, ROUNDS_MAX + 1, &dealt);
@@ -631,7 +635,6 @@ stage_fastest(struct stage *stage, const struct candidate *running, bool keep, u
             explore(stage, ROUNDS_MAX + 1, &dealt);
         improve(stage, leads ? &dealt : &turned, &improved, &least_ns);
         finalists[3] = &turned;
-        finalists[4] = dealt_ns != 0 ? &dealt : NULL;
     }
     if (running != NULL && keep) {
         now = shifted(stage, running, &improved, elapsed_ns);

@@ -10,7 +10,7 @@
 #include "rehearse_priv.h"
 
 #define PLAN_TASK_NS       300U    /* ranks and the split of a graph, a task */
-#define REHEARSE_TASK_NS   150000U /* the fewest rehearsals of one choice, a task */
+#define REHEARSE_TASK_NS   200000U /* the fewest rehearsals of one choice, a task */
 #define REHEARSE_TASKS_MAX 200000U /* a larger graph gets the first candidate without rehearsal */
 #define SLOWDOWN_PERMILLE  30U
 /* Ended tasks when estimates are first compared with what was believed. */

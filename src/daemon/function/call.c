@@ -614,13 +614,14 @@ find_route(const struct syn_function_routes *routes, const struct syn_http_req *
     host = host != NULL ? host : "";
     colon = host[0] != '[' ? strchr(host, ':') : NULL;
     size = colon != NULL ? (size_t)(colon - host) : strlen(host);
-    rc = syn_function_routes_find(routes, host, size, target, path, fgw_method_bit(verb), &match,
-                                  ret_others);
+    rc = syn_function_routes_find(routes, host, size, target, path, fgw_method_bit(verb), &match);
     if (rc == SYN_E_UNSUPPORTED && strcmp(verb, "HEAD") == 0)
         rc = syn_function_routes_find(routes, host, size, target, path, fgw_method_bit("GET"),
-                                      &match, ret_others);
+                                      &match);
     if (rc == SYN_OK)
         *ret = match.target;
+    else if (rc == SYN_E_UNSUPPORTED)
+        *ret_others = match.methods;
     return rc;
 }
 

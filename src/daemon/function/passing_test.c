@@ -242,10 +242,10 @@ test_full(void **state)
         assert_memory_equal(text + 9, "200", 3);
         (void)close(fds[i]);
     }
-    put("c", 1, endpoint(2, ""), ", \"timeout_ms\": 50");
-    await("c", "/slow", 504);
+    put("hurry", 1, endpoint(2, ""), ", \"timeout_ms\": 50");
+    await("hurry", "/slow", 504);
     gwt_let_go(world);
-    gwt_await_told(world, "fn-c", "status", "timeout");
+    gwt_await_told(world, "fn-hurry", "status", "timeout");
 }
 
 /* Weights come true, exactly, over any hundred requests. */

@@ -1,4 +1,5 @@
 /* The controller's functions: documents in, the pure step, effects out. */
+#include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
@@ -7,8 +8,10 @@
 
 #include "controller_priv.h"
 #include "function_priv.h"
+#include "loads_priv.h"
 
-#define KEPT_LOOK_MS INT64_C(60000)
+#define KEPT_LOOK_MS  INT64_C(60000)
+#define FIRST_LOOK_MS INT64_C(5000)
 
 /* Everything the step reads, owned. */
 struct sight {
@@ -328,6 +331,27 @@ write_effects(struct syn_server *server, struct sight *sight,
     return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
 }
 
+/* A version that is being prepared counts as a call: its first instance is not to go before it was
+ * ready once. */
+static void
+hold_first(struct syn_server *server, const struct sight *sight, struct ctl_outcome *ret)
+{
+    const json_t *version;
+    struct syn_err err = {0};
+    size_t i;
+
+    json_array_foreach (sight->versions, i, version) {
+        const char *service = syn_json_str(version, "service", "");
+
+        if (service[0] == '\0' || !syn_str_eq(syn_json_str(version, "state", ""), "preparing"))
+            continue;
+        if (srv_loads_tell(server->loads, service, "inflight", 1000, ret->now_ms, &err) < 0)
+            syn_log_err(SYN_LOG_WARN, "functions.first-instance", &err);
+        if (ret->wake_at_ms == SYN_DOCUMENT_NONE || ret->wake_at_ms > ret->now_ms + FIRST_LOOK_MS)
+            ret->wake_at_ms = ret->now_ms + FIRST_LOOK_MS;
+    }
+}
+
 static int
 step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, struct syn_err *err)
 {
@@ -350,6 +374,7 @@ step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, str
     if (keeps(&sight) &&
         (ret->wake_at_ms == SYN_DOCUMENT_NONE || ret->wake_at_ms > view.now_ms + KEPT_LOOK_MS))
         ret->wake_at_ms = view.now_ms + KEPT_LOOK_MS;
+    hold_first(server, &sight, ret);
     if (rc == SYN_OK) {
         poke_pools(server, &effects);
         ret->gone = effects.settle;

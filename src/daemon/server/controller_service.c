@@ -8,6 +8,7 @@
 
 #include "bills_priv.h"
 #include "controller_priv.h"
+#include "function_priv.h"
 #include "loads_priv.h"
 #include "mesh_priv.h"
 #include "trials_priv.h"
@@ -75,7 +76,7 @@ count_requests(struct syn_server *server, const json_t *service)
 
         counts = counts || syn_str_eq(metric, "requests") || syn_str_eq(metric, "inflight");
     }
-    if (!counts)
+    if (!counts || srv_service_derived(service)) /* the gateway of functions tells of those */
         return;
     /* What the balancer is to have and has not is not known; what it is not to have is the mesh's
      * alone. */

@@ -108,6 +108,7 @@ begin_call(struct srv_calling *calling, struct busy *busy, struct syn_err *err)
 static void
 end_call(struct srv_calling *calling, struct busy *busy)
 {
+    assert(busy->before != NULL); /* it was begun */
     (void)pthread_mutex_lock(&calling->lock);
     *busy->before = busy->next;
     if (busy->next != NULL)

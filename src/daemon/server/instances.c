@@ -9,7 +9,7 @@
 #include <synor/orchestration/life.h>
 #include <synor/workload/training_explain.h>
 
-#include "bills_priv.h"
+#include "function_priv.h"
 #include "loads_priv.h"
 
 /* The instance, if the caller is its node's agent. */
@@ -314,12 +314,16 @@ add_run_mark(struct syn_server *server, struct srv_txn *txn, const json_t *insta
              struct syn_err *err)
 {
     const json_t *spec = json_object_get(instance, "spec");
+    const char *job = syn_json_str(spec, "job", "?");
     SYN_SCOPED(srv_period_fini) struct srv_period period = {.doc = NULL};
-    char key[SRV_KEY_MAX];
-    int64_t revision;
+    char key[SRV_KEY_MAX], function[SYN_ID_MAX];
+    int64_t revision, version;
     SYN_JSON(escrow);
-    int rc = srv_period_load(server, syn_json_str(spec, "job", "?"), syn_json_i64(spec, "run", 0),
-                             &period, err);
+    int rc;
+
+    if (syn_function_of_service(job, function, &version)) /* its calls are what is paid for */
+        return SYN_OK;
+    rc = srv_period_load(server, job, syn_json_i64(spec, "run", 0), &period, err);
 
     if (rc < 0)
         return rc;

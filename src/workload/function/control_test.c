@@ -328,6 +328,42 @@ test_a_canary_and_a_rollback(void **state)
     world_fini(&world);
 }
 
+/* What was left does not come back with a change of something else. */
+static void
+test_a_rollback_takes_the_spec_back(void **state)
+{
+    const struct syn_function_new change = {
+        .code_cid = "cid1", .layer_cid = "", .image_cid = "", .weight = 100, .now_ms = T0};
+    struct world world;
+    struct syn_err err;
+    json_t *made = NULL, *spec;
+
+    (void)state;
+    world_init(&world, "wasm", "");
+    becomes(&world, 1, "ready");
+    spec = json_deep_copy(syn_document_spec(world.function));
+    assert_int_equal(json_object_set_new(spec, "memory_bytes", json_integer(268435456)), 0);
+    assert_int_equal(json_object_set_new(spec, "max_budget", json_string("7")), 0);
+    assert_done(
+        syn_function_update_take(world.function, version(&world, 1), &change, spec, &made, &err),
+        &err);
+    assert_non_null(made);
+    assert_int_equal(json_array_append_new(world.versions, made), 0);
+    settle_down(&world);
+    becomes(&world, 2, "ready");
+    assert_done(syn_function_rollback(world.function, world.versions, 0, &err), &err);
+    settle_down(&world);
+    assert_int_equal(syn_json_i64(syn_document_spec(world.function), "memory_bytes", 0), 134217728);
+    assert_string_equal(syn_json_str(syn_document_spec(world.function), "max_budget", ""), "7");
+    spec = json_deep_copy(syn_document_spec(world.function));
+    assert_int_equal(json_object_set_new(spec, "max_budget", json_string("8")), 0);
+    assert_done(
+        syn_function_update_take(world.function, version(&world, 1), &change, spec, &made, &err),
+        &err);
+    assert_null(made);
+    world_fini(&world);
+}
+
 static void
 test_money_ends_and_comes_again(void **state)
 {
@@ -420,6 +456,7 @@ main(void)
         cmocka_unit_test(test_a_process_is_ready_with_its_first_replica),
         cmocka_unit_test(test_a_version_that_fails_changes_nothing),
         cmocka_unit_test(test_a_canary_and_a_rollback),
+        cmocka_unit_test(test_a_rollback_takes_the_spec_back),
         cmocka_unit_test(test_money_ends_and_comes_again),
         cmocka_unit_test(test_old_versions_go_and_so_do_their_pools),
         cmocka_unit_test(test_deleting_puts_everything_away_and_bills),

@@ -473,7 +473,7 @@ find(struct walk *walk, const struct node *node, const char *at) /* NOLINT(misc-
 int
 syn_function_routes_find(const struct syn_function_routes *routes, const char *host,
                          size_t host_size, const char *path, size_t path_size, uint32_t method,
-                         struct syn_function_match *ret, uint32_t *ret_methods)
+                         struct syn_function_match *ret)
 {
     struct walk walk = {.end = path + path_size, .method = method};
     const struct route *found = NULL;
@@ -488,7 +488,7 @@ syn_function_routes_find(const struct syn_function_routes *routes, const char *h
     if (found == NULL)
         found = find(&walk, &routes->any, path);
     if (found == NULL) {
-        *ret_methods = walk.others;
+        ret->methods = walk.others;
         return walk.others != 0 ? SYN_E_UNSUPPORTED : SYN_E_NOTFOUND;
     }
     assert(walk.count == found->count);

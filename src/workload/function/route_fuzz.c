@@ -73,9 +73,8 @@ static void
 look(const struct table *table, const char *path, size_t size)
 {
     struct syn_function_match match;
-    uint32_t others = 0;
     bool any = false;
-    int rc = syn_function_routes_find(table->routes, "h", 1, path, size, 1, &match, &others);
+    int rc = syn_function_routes_find(table->routes, "h", 1, path, size, 1, &match);
 
     if (size == 0 || path[0] != '/') {
         assert(rc == SYN_E_NOTFOUND);

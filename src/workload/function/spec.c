@@ -133,6 +133,22 @@ syn_function_spec_same(const json_t *a, const json_t *b)
     return true;
 }
 
+int
+syn_function_spec_keep(json_t *spec, const json_t *function, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(kept); i++) {
+        const json_t *value = json_object_get(function, kept[i]);
+
+        if (value != NULL)
+            rc = syn_json_set_take(spec, kept[i], json_deep_copy(value), err);
+        else
+            (void)json_object_del(spec, kept[i]);
+    }
+    return rc;
+}
+
 /* --- triggers --------------------------------------------------------------------------------- */
 
 /* Each kind has keys of its own, and the others' mean nothing to it. */

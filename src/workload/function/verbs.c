@@ -199,6 +199,26 @@ function_route_part(json_t *function, int64_t number, int64_t percent, struct sy
     return rc < 0 ? rc : syn_json_set_i64(status, "routed", number, err);
 }
 
+/* It is that version again, in its spec as well: a change of triggers must not bring back what was
+ * left. */
+static int
+want_version(json_t *function, const json_t *version, struct syn_err *err)
+{
+    int64_t number = syn_json_i64(version, "version", 0);
+    SYN_JSON(spec);
+    int rc;
+
+    spec = json_deep_copy(json_object_get(version, "spec"));
+    if (spec == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a spec");
+    rc = syn_function_spec_keep(spec, syn_document_spec(function), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(function, "spec", SYN_TAKE(spec), err);
+    if (rc == SYN_OK)
+        rc = function_route_all(function, number, err);
+    return rc < 0 ? rc : syn_json_set_i64(syn_document_status(function), "target", number, err);
+}
+
 int
 syn_function_rollback(json_t *function, const json_t *versions, int64_t version,
                       struct syn_err *err)
@@ -220,9 +240,7 @@ syn_function_rollback(json_t *function, const json_t *versions, int64_t version,
         json_array_size(json_object_get(status, "traffic")) == 1)
         return SYN_FAIL(err, SYN_E_CONFLICT, "version %lld of %s is the active one",
                         (long long)wanted, syn_json_str(function, "name", ""));
-    if (rc == SYN_OK)
-        rc = syn_json_set_i64(status, "target", wanted, err);
-    return rc < 0 ? rc : function_route_all(function, wanted, err);
+    return rc < 0 ? rc : want_version(function, found, err);
 }
 
 int
@@ -255,11 +273,9 @@ syn_function_traffic(json_t *function, const json_t *versions, const json_t *tra
     if (rc == SYN_OK && sum != 100)
         return SYN_FAIL(err, SYN_E_INVALID, "traffic: weights sum to %lld, expected 100",
                         (long long)sum);
-    if (rc == SYN_OK)
-        rc = function_route_all(function, largest, err);
     /* What was wanted before is not to take over by itself. */
     if (rc == SYN_OK)
-        rc = syn_json_set_i64(status, "target", largest, err);
+        rc = want_version(function, function_version(versions, largest), err);
     return rc < 0 ? rc : syn_json_set_take(status, "traffic", json_deep_copy(traffic), err);
 }
 

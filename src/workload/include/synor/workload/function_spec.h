@@ -102,6 +102,8 @@ void syn_function_spec_read(const json_t *spec, struct syn_function_spec *ret);
 /** Would a version of the one be a version of the other? Triggers, money and `suspended` are not in
  * versions: a change of them counts at once. */
 bool syn_function_spec_same(const json_t *a, const json_t *b);
+/** Give `spec` what belongs to no version as `function` has it: both are specs. */
+SYN_MUST int syn_function_spec_keep(json_t *spec, const json_t *function, struct syn_err *err);
 
 /* --- routes of HTTP triggers ---------------------------------------------------------------------
  *
@@ -118,7 +120,8 @@ struct syn_function_routes; /* a table of patterns; immutable lookups from many 
 
 /** What a path was found as. */
 struct syn_function_match {
-    void *target; /* as it was added */
+    void *target;     /* as it was added */
+    uint32_t methods; /* UNSUPPORTED: those of what fits */
     unsigned count;
     struct {
         const char *name; /* of the pattern; ends before its brace */
@@ -139,12 +142,11 @@ SYN_MUST int syn_function_routes_add(struct syn_function_routes *routes, const c
  * Find the target of a request. Percent-encoding is not decoded: `%2F` does not part segments.
  *
  * Returns 0; SYN_E_NOTFOUND: no pattern fits; SYN_E_UNSUPPORTED: some do, for other methods, whose
- * mask is in *ret_methods. `err` is not filled in.
+ * mask is in ret->methods. There is no `err`.
  */
 SYN_MUST int syn_function_routes_find(const struct syn_function_routes *routes, const char *host,
                                       size_t host_size, const char *path, size_t path_size,
-                                      uint32_t method, struct syn_function_match *ret,
-                                      uint32_t *ret_methods);
+                                      uint32_t method, struct syn_function_match *ret);
 
 /* --- price ----------------------------------------------------------------------------------- */
 
