@@ -580,17 +580,15 @@ take_loads(struct syn_server *server, const struct report *report, struct syn_er
             server, srv_key_seq(key, "function-version", function, syn_json_i64(row, "version", 0)),
             &version, NULL, err);
         service = syn_json_str(version, "service", "");
-        /* One that is not ready yet has no load: it must have its first instance. */
+        /* One that is not ready yet counts as a call: see hold_first() of its controller. */
         if (rc != SYN_OK || service[0] == '\0' ||
             !syn_str_eq(syn_json_str(version, "state", ""), "ready")) {
             rc = rc < 0 ? rc : SYN_OK;
             continue;
         }
-        /* One that is being prepared counts as a call: see hold_first() of its controller. */
-        if (syn_str_eq(syn_json_str(version, "state", ""), "preparing"))
-            running = SYN_MAX(running, (int64_t)1);
-        rc = srv_loads_tell(server->loads, service, "inflight",
-                            SYN_MIN(running + waiting, COUNT_MAX) * 1000, now_ms, err);
+        /* What waits is added by the rule. */
+        rc = srv_loads_tell(server->loads, service, "inflight", SYN_MIN(running, COUNT_MAX) * 1000,
+                            now_ms, err);
         if (rc == SYN_OK)
             rc = srv_loads_tell(server->loads, service, "held", SYN_MIN(waiting, COUNT_MAX) * 1000,
                                 now_ms, err);

@@ -1,5 +1,5 @@
 /* From a version of a process function to the service that runs it. Its replicas are scaled by what
- * the gateway tells: "inflight" are calls that run or wait, "held" those that wait.
+ * the gateway tells: "inflight" are calls that run, "held" those that wait.
  *
  * An instance is well while it answers its check. A handler that computes may keep it from that for
  * as long as a call may take, and only then is it ended. */
