@@ -32,6 +32,17 @@ static const char *const level_names[] = {
     [SYN_LOG_ERROR] = "error",
 };
 
+enum syn_log_level
+syn_log_level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+
+    for (unsigned i = 0; i < SYN_LEN(names); i++)
+        if (syn_str_eq(names[i], name))
+            return (enum syn_log_level)i;
+    return SYN_LOG_INFO;
+}
+
 void
 syn_log_setup(int fd, enum syn_log_level min, bool json)
 {

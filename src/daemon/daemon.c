@@ -53,19 +53,6 @@ tell(const struct syn_daemon_options *options, const char *text, const char *mor
     }
 }
 
-static void
-setup_log(const struct syn_daemon_options *options)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-    enum syn_log_level level = SYN_LOG_INFO;
-
-    for (unsigned i = 0; i < SYN_LEN(names); i++) {
-        if (syn_str_eq(options->log_level, names[i]))
-            level = (enum syn_log_level)i;
-    }
-    syn_log_setup(STDERR_FILENO, level, options->log_json);
-}
-
 /* One process a folder. The file stays locked as long as we live; its text is for people and
  * `down`. */
 static int
@@ -291,7 +278,7 @@ begin(struct process *process, const struct syn_daemon_options *options,
     (void)pthread_mutex_init(&process->lock, NULL);
     (void)pthread_cond_init(&process->wake, NULL);
     syn_json_init();
-    setup_log(options);
+    syn_log_setup(STDERR_FILENO, syn_log_level_of(options->log_level), options->log_json);
     (void)mallopt(M_ARENA_MAX, 2); /* few busy threads: arenas would only keep memory */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     return syn_privilege_reduce(role, err);

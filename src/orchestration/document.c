@@ -84,6 +84,18 @@ syn_document_state(const json_t *doc)
     return syn_json_str(syn_document_status(doc), "state", "");
 }
 
+const json_t *
+syn_document_version(const json_t *versions, int64_t number)
+{
+    const json_t *version;
+    size_t i;
+
+    json_array_foreach (versions, i, version)
+        if (syn_json_i64(version, "version", 0) == number)
+            return version;
+    return NULL;
+}
+
 int
 syn_document_set_time(json_t *obj, const char *key, int64_t unix_ms, struct syn_err *err)
 {

@@ -1,8 +1,5 @@
 #include "money_priv.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
 #include <synor/base/units.h>
 #include <synor/orchestration/document.h>
 #include <synor/workload/service_control.h>
@@ -86,17 +83,13 @@ static int
 tell(json_t *events, const char *type, const char *reason, struct syn_err *err, const char *format,
      ...)
 {
-    char message[MONEY_MESSAGE_MAX];
-    json_t *event = NULL;
     va_list args;
     int rc;
 
     va_start(args, format);
-    (void)vsnprintf(message, sizeof(message), format, args);
+    rc = work_event(events, type, reason, NULL, err, format, args);
     va_end(args);
-    rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:n}", "type", type, "reason", reason,
-                       "message", message, "instance");
-    return rc < 0 ? rc : syn_json_append_take(events, event, err);
+    return rc;
 }
 
 /* Which period it is in, for people. */

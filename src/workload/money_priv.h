@@ -6,8 +6,6 @@
 #include <synor/base/json.h>
 #include <synor/base/world.h>
 
-#define MONEY_MESSAGE_MAX 400
-
 /* What is known of it. Borrowed for the call. */
 struct money_view {
     const json_t *doc; /* whose it is */

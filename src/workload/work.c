@@ -1,5 +1,6 @@
 #include "work_priv.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,8 @@
 #include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 
-#define MONTH_HOURS 730
+#define EVENT_MESSAGE_MAX 400
+#define MONTH_HOURS       730
 
 const char *
 work_own_part(const json_t *doc)
@@ -111,6 +113,20 @@ work_check_image(const char *image, struct syn_err *err)
                         image);
     rc = syn_image_ref_parse(image, &ref, err);
     return rc < 0 ? syn_err_wrap(err, SYN_E_INVALID, "spec") : SYN_OK;
+}
+
+int
+work_event(json_t *events, const char *type, const char *reason, const char *instance,
+           struct syn_err *err, const char *format, va_list args)
+{
+    char message[EVENT_MESSAGE_MAX];
+    json_t *event = NULL;
+    int rc;
+
+    (void)vsnprintf(message, sizeof(message), format, args);
+    rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:s?}", "type", type, "reason", reason,
+                       "message", message, "instance", instance);
+    return rc < 0 ? rc : syn_json_append_take(events, event, err);
 }
 
 int

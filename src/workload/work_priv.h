@@ -2,6 +2,7 @@
 #ifndef SYN_WORKLOAD_WORK_PRIV_H
 #define SYN_WORKLOAD_WORK_PRIV_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,6 +27,11 @@ SYN_MUST int work_check_secrets(json_t *secrets, const json_t *env, const char *
 
 /* Check the image of a spec: synor://NAME, synor://CID, or a reference to a registry. INVALID. */
 SYN_MUST int work_check_image(const char *image, struct syn_err *err);
+
+/* Append an event to those of a step; `instance` may be NULL. A message is cut at some 400 bytes.
+ */
+SYN_MUST int work_event(json_t *events, const char *type, const char *reason, const char *instance,
+                        struct syn_err *err, const char *format, va_list args) SYN_PRINTF(6, 0);
 
 /* Set "rate_hour" to a price an hour, and "rate_month" to the same for a month: null without a
  * price, or past the largest amount. */

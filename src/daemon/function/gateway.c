@@ -301,19 +301,6 @@ on_stop(void *arg)
     fgw_stop(process->gateway, process->stop_ms, stop_loop, process->loop);
 }
 
-static void
-setup_log(const struct syn_function_gateway_options *options)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-    enum syn_log_level level = SYN_LOG_INFO;
-
-    for (unsigned i = 0; i < SYN_LEN(names); i++) {
-        if (syn_str_eq(options->log_level, names[i]))
-            level = (enum syn_log_level)i;
-    }
-    syn_log_setup(STDERR_FILENO, level, options->log_json);
-}
-
 /* As many descriptors as there may be. */
 static void
 raise_limits(void)
@@ -413,7 +400,7 @@ syn_function_gateway_run(const struct syn_function_gateway_options *options)
     int rc;
 
     syn_json_init();
-    setup_log(options);
+    syn_log_setup(STDERR_FILENO, syn_log_level_of(options->log_level), options->log_json);
     raise_limits();
     (void)mallopt(M_ARENA_MAX, 2);
     rc = serve(options, &process, &err);

@@ -171,23 +171,6 @@ check_spec(struct syn_server *server, json_t *spec, struct syn_err *err)
     return syn_function_spec_check(spec, &zones, err);
 }
 
-/* Keys that are given are laid over the spec that there is, null takes one back to its default. */
-static int
-lay_over(json_t *spec, const json_t *given, struct syn_err *err)
-{
-    const char *name;
-    json_t *value;
-    int rc = SYN_OK;
-
-    json_object_foreach ((json_t *)(uintptr_t)given, name, value) {
-        if (rc == SYN_OK && json_is_null(value))
-            (void)json_object_del(spec, name);
-        else if (rc == SYN_OK)
-            rc = syn_json_set_take(spec, name, json_deep_copy(value), err);
-    }
-    return rc;
-}
-
 static int
 wanted_spec(struct syn_server *server, struct change *change, struct syn_err *err)
 {
@@ -198,7 +181,7 @@ wanted_spec(struct syn_server *server, struct change *change, struct syn_err *er
     if (change->spec == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a spec");
     if (!change->by_name)
-        rc = lay_over(change->spec, given, err);
+        rc = srv_work_lay_over(change->spec, given, err);
     if (rc == SYN_OK)
         rc = check_spec(server, change->spec, err);
     return rc < 0
@@ -298,18 +281,6 @@ make_function(struct syn_server *server, struct srv_txn *txn, struct change *cha
     return rc < 0 ? rc : lock_reserve(server, txn, change, err);
 }
 
-static const json_t *
-find_version(const json_t *versions, int64_t number)
-{
-    const json_t *version;
-    size_t i;
-
-    json_array_foreach (versions, i, version)
-        if (syn_json_i64(version, "version", 0) == number)
-            return version;
-    return NULL;
-}
-
 static int
 update_function(struct syn_server *server, struct srv_txn *txn, struct change *change,
                 struct syn_err *err)
@@ -318,8 +289,8 @@ update_function(struct syn_server *server, struct srv_txn *txn, struct change *c
     const json_t *status = syn_document_status(change->function);
     char message[96];
     int rc = syn_function_update_take(
-        change->function, find_version(change->versions, syn_json_i64(status, "target", 0)), &now,
-        json_incref(change->spec), &change->version, err);
+        change->function, syn_document_version(change->versions, syn_json_i64(status, "target", 0)),
+        &now, json_incref(change->spec), &change->version, err);
 
     if (rc < 0 || change->version == NULL)
         return rc;

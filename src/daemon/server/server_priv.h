@@ -439,6 +439,8 @@ SYN_MUST int srv_instances_of(struct syn_server *server, const char *job, json_t
  *  What is no refusal but trouble of our own is returned. `err` is not NULL. */
 SYN_MUST int srv_work_refusal(int rc, const struct syn_err *why, json_t **ret_refusal,
                               struct syn_err *err);
+/** Lay the keys that are given over a spec; null takes one back to its default. */
+SYN_MUST int srv_work_lay_over(json_t *spec, const json_t *given, struct syn_err *err);
 /** What a verb does to a document, beside writing it; again from the beginning on a conflict. */
 typedef int (*srv_work_apply_fn)(struct syn_server *server, struct srv_txn *txn, json_t *doc,
                                  void *arg, struct syn_err *err);

@@ -138,18 +138,6 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
                                             "locked", lock.amount, err);
 }
 
-static const json_t *
-find_version(const json_t *versions, int64_t number)
-{
-    const json_t *version;
-    size_t i;
-
-    json_array_foreach (versions, i, version)
-        if (syn_json_i64(version, "version", 0) == number)
-            return version;
-    return NULL;
-}
-
 /* What the service runs already, when `image` names it by its digest: the same bits, whatever has
  * become of the name since. NULL: it is to be looked up. */
 static const char *
@@ -160,8 +148,8 @@ pinned_cid(const struct change *change, const char *image)
     if (change->service == NULL || strchr(image, '@') == NULL ||
         !syn_str_eq(syn_json_str(syn_document_spec(change->service), "image", ""), image))
         return NULL;
-    version = find_version(change->versions,
-                           syn_json_i64(syn_document_status(change->service), "target", 0));
+    version = syn_document_version(change->versions,
+                                   syn_json_i64(syn_document_status(change->service), "target", 0));
     return version != NULL ? syn_json_str(version, "image_cid", NULL) : NULL;
 }
 
@@ -223,8 +211,9 @@ update_service(struct syn_server *server, struct srv_txn *txn, struct change *ch
 
     if (rc == SYN_OK)
         rc = syn_service_update_take(
-            change->service, find_version(change->versions, syn_json_i64(status, "target", 0)),
-            &now, json_incref(spec), change->fresh, &change->version, err);
+            change->service,
+            syn_document_version(change->versions, syn_json_i64(status, "target", 0)), &now,
+            json_incref(spec), change->fresh, &change->version, err);
     if (rc == SYN_OK && syn_json_i64(status, "run", 1) != run)
         rc = lock_reserve(server, txn, change->service, err);
     if (rc < 0 || change->version == NULL)
@@ -477,8 +466,8 @@ renew_one(struct syn_server *server, struct srv_txn *txn, json_t *service, const
 
     if (rc < 0)
         return rc;
-    current =
-        find_version(change.versions, syn_json_i64(syn_document_status(service), "target", 0));
+    current = syn_document_version(change.versions,
+                                   syn_json_i64(syn_document_status(service), "target", 0));
     rc = syn_service_update_take(
         service, current,
         &(struct syn_service_new){.image_cid = syn_json_str(current, "image_cid", ""),
@@ -616,23 +605,16 @@ deploy_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : reply_changed(server, &change, err);
 }
 
-/* Keys that are given are laid over the spec, null takes one back to its default. */
 static int
 apply_patch(struct syn_server *server, struct change *change, json_t **ret_spec,
             struct syn_err *err)
 {
-    const char *name;
-    json_t *value;
     SYN_JSON(spec);
     int rc = copy_spec(syn_document_spec(change->service), &spec, err);
 
     (void)server;
-    json_object_foreach (json_object_get(change->body, "spec"), name, value) {
-        if (rc == SYN_OK && json_is_null(value))
-            (void)json_object_del(spec, name);
-        else if (rc == SYN_OK)
-            rc = syn_json_set_take(spec, name, json_deep_copy(value), err);
-    }
+    if (rc == SYN_OK)
+        rc = srv_work_lay_over(spec, json_object_get(change->body, "spec"), err);
     if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
     return rc;
@@ -676,9 +658,9 @@ version_before(const json_t *service, const json_t *versions, int64_t asked)
     size_t i;
 
     if (asked > 0)
-        return find_version(versions, asked);
+        return syn_document_version(versions, asked);
     if (syn_str_eq(syn_json_str(rollout, "stage", ""), "kept"))
-        found = find_version(versions, syn_json_i64(rollout, "from", 0));
+        found = syn_document_version(versions, syn_json_i64(rollout, "from", 0));
     if (found != NULL)
         return found;
     json_array_foreach (versions, i, version)
@@ -751,8 +733,8 @@ apply_abort(struct syn_server *server, struct srv_txn *txn, json_t *service, voi
 
     (void)arg;
     if (rc == SYN_OK)
-        rc = syn_service_abort(service, find_version(versions, syn_json_i64(status, "stable", 0)),
-                               err);
+        rc = syn_service_abort(
+            service, syn_document_version(versions, syn_json_i64(status, "stable", 0)), err);
     (void)snprintf(message, sizeof(message), "Version %lld was aborted.", target);
     return rc < 0 ? rc
                   : srv_event_say(server, txn, syn_document_id(service), "aborted", message, err);

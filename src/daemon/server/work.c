@@ -215,6 +215,22 @@ srv_work_refusal(int rc, const struct syn_err *why, json_t **ret_refusal, struct
     return rc;
 }
 
+int
+srv_work_lay_over(json_t *spec, const json_t *given, struct syn_err *err)
+{
+    const char *name;
+    json_t *value;
+    int rc = SYN_OK;
+
+    json_object_foreach ((json_t *)(uintptr_t)given, name, value) {
+        if (rc == SYN_OK && json_is_null(value))
+            (void)json_object_del(spec, name);
+        else if (rc == SYN_OK)
+            rc = syn_json_set_take(spec, name, json_deep_copy(value), err);
+    }
+    return rc;
+}
+
 /* --- changing --------------------------------------------------------------------------------- */
 
 int

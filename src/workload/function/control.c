@@ -87,17 +87,13 @@ static int
 step_event(struct step *step, const char *type, const char *reason, struct syn_err *err,
            const char *format, ...)
 {
-    char message[MESSAGE_MAX];
-    json_t *event = NULL;
     va_list args;
     int rc;
 
     va_start(args, format);
-    (void)vsnprintf(message, sizeof(message), format, args);
+    rc = work_event(step->effects.events, type, reason, NULL, err, format, args);
     va_end(args);
-    rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:n}", "type", type, "reason", reason,
-                       "message", message, "instance");
-    return rc < 0 ? rc : syn_json_append_take(step->effects.events, event, err);
+    return rc;
 }
 
 static void
@@ -271,7 +267,7 @@ static int
 phase_route(struct step *step, struct syn_err *err)
 {
     int64_t target = status_number(step, "target");
-    const json_t *version = function_version(step->versions, target);
+    const json_t *version = syn_document_version(step->versions, target);
     int rc;
 
     if (deleting(step) || target == status_number(step, "routed") || !is(version, "ready"))
@@ -394,7 +390,7 @@ static int
 phase_state(struct step *step, struct syn_err *err)
 {
     int64_t active = status_number(step, "active");
-    const json_t *target = function_version(step->versions, status_number(step, "target"));
+    const json_t *target = syn_document_version(step->versions, status_number(step, "target"));
     const json_t *service = target ? service_of(step, target) : NULL;
     const char *why = syn_json_str(target, "message", "");
     bool failed = is(target, "failed"), waits = is(target, "preparing");

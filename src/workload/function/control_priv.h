@@ -4,8 +4,6 @@
 
 #include <synor/workload/function_control.h>
 
-/* The version's document, or NULL. */
-const json_t *function_version(const json_t *versions, int64_t number);
 /* All that comes goes to this one, and the one that was active is the previous. */
 SYN_MUST int function_route_all(json_t *function, int64_t number, struct syn_err *err);
 /* A part of it does, and the rest to the one that is active; there is none: all. */

@@ -134,25 +134,13 @@ syn_function_update_take(json_t *function, const json_t *current,
     return rc < 0 ? rc : version_make(function, number, change, ret_version, err);
 }
 
-const json_t *
-function_version(const json_t *versions, int64_t number)
-{
-    const json_t *version;
-    size_t i;
-
-    json_array_foreach (versions, i, version)
-        if (syn_json_i64(version, "version", 0) == number)
-            return version;
-    return NULL;
-}
-
 static int
 need_ready(const json_t *function, const json_t *versions, int64_t number, const json_t **ret,
            struct syn_err *err)
 {
     const char *name = syn_json_str(function, "name", "");
 
-    *ret = function_version(versions, number);
+    *ret = syn_document_version(versions, number);
     if (*ret == NULL)
         return SYN_FAIL(err, SYN_E_NOTFOUND,
                         "there is no version %lld of %s; its versions lists those that are kept",
@@ -275,7 +263,7 @@ syn_function_traffic(json_t *function, const json_t *versions, const json_t *tra
                         (long long)sum);
     /* What was wanted before is not to take over by itself. */
     if (rc == SYN_OK)
-        rc = want_version(function, function_version(versions, largest), err);
+        rc = want_version(function, syn_document_version(versions, largest), err);
     return rc < 0 ? rc : syn_json_set_take(status, "traffic", json_deep_copy(traffic), err);
 }
 

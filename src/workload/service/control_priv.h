@@ -11,9 +11,6 @@
 
 struct syn_place_slot;
 
-/* The version's document, or NULL. */
-const json_t *service_version(const json_t *versions, int64_t number);
-
 /* What a new replica is made of; all borrowed. */
 struct service_replica_new {
     const json_t *service;

@@ -399,12 +399,13 @@ update(struct world *world, const char *text, const char *cid)
     json_t *version = NULL;
     struct syn_err err;
 
-    assert_done(syn_service_update_take(
-                    world->service,
-                    service_version(world->versions,
-                                    syn_json_i64(syn_document_status(world->service), "target", 0)),
-                    &change, spec_of(text), false, &version, &err),
-                &err);
+    assert_done(
+        syn_service_update_take(
+            world->service,
+            syn_document_version(world->versions,
+                                 syn_json_i64(syn_document_status(world->service), "target", 0)),
+            &change, spec_of(text), false, &version, &err),
+        &err);
     if (version)
         assert_int_equal(json_array_append_new(world->versions, version), 0);
 }

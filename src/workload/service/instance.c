@@ -42,18 +42,6 @@ syn_service_bill_id(const json_t *service, int64_t period, char out[SYN_ID_MAX])
         (void)snprintf(out + n, SYN_ID_MAX - (size_t)n, "-%06lld", (long long)period);
 }
 
-const json_t *
-service_version(const json_t *versions, int64_t number)
-{
-    const json_t *version;
-    size_t i;
-
-    json_array_foreach (versions, i, version)
-        if (syn_json_i64(version, "version", 0) == number)
-            return version;
-    return NULL;
-}
-
 /* One replica in the making. */
 struct replica {
     const struct service_replica_new *made;

@@ -201,7 +201,7 @@ start_next(struct step *step, const json_t *version, const struct syn_place_requ
 static int
 start_some(struct step *step, int64_t number, uint32_t missing, struct syn_err *err)
 {
-    const json_t *version = service_version(step->view->versions, number);
+    const json_t *version = syn_document_version(step->view->versions, number);
     uint32_t room = BATCH_MAX - (uint32_t)json_array_size(step->created);
     struct syn_service_spec spec;
     struct syn_place_request request;

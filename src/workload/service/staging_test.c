@@ -59,8 +59,8 @@ standing_by(const struct world *world)
 static const json_t *
 version_at(const struct world *world, const char *path)
 {
-    return service_version(world->versions,
-                           syn_json_i64(syn_json_at(world->service, "status"), path, 0));
+    return syn_document_version(world->versions,
+                                syn_json_i64(syn_json_at(world->service, "status"), path, 0));
 }
 
 /* A world that runs version 1, and is told to run another. */
@@ -327,7 +327,7 @@ static void
 test_blue_green_switches_and_keeps(void **state)
 {
     struct world *world = updated(STAGED(BLUE_GREEN));
-    const json_t *version = service_version(world->versions, 1);
+    const json_t *version = syn_document_version(world->versions, 1);
     struct syn_err err;
 
     (void)state;

@@ -3,6 +3,8 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
+#include "../work_priv.h"
+
 void
 service_step_wake(struct step *step, int64_t at_ms)
 {
@@ -14,17 +16,13 @@ int
 service_step_event(struct step *step, const char *type, const char *reason, const char *instance,
                    struct syn_err *err, const char *format, ...)
 {
-    char message[CONTROL_MESSAGE_MAX];
-    SYN_JSON(event);
     va_list args;
     int rc;
 
     va_start(args, format);
-    (void)vsnprintf(message, sizeof(message), format, args);
+    rc = work_event(step->events, type, reason, instance, err, format, args);
     va_end(args);
-    rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:s?}", "type", type, "reason", reason,
-                       "message", message, "instance", instance);
-    return rc < 0 ? rc : syn_json_append_take(step->events, SYN_TAKE(event), err);
+    return rc;
 }
 
 int
@@ -147,7 +145,7 @@ service_step_read(const struct syn_service_view *view, struct step *step, struct
     step->target = syn_json_i64(step->status, "target", 0);
     step->stable = syn_json_i64(step->status, "stable", -1);
     if (!json_is_object(json_object_get(step->service, "spec")) || state < 0 || step->run < 1 ||
-        step->serial < 0 || step->stable < 0 || !service_version(view->versions, step->target))
+        step->serial < 0 || step->stable < 0 || !syn_document_version(view->versions, step->target))
         return SYN_FAIL(err, SYN_E_CORRUPT, "\"%s\" is no service",
                         syn_json_str(view->service, "id", ""));
     step->state = (enum syn_service_state)state;

@@ -50,7 +50,7 @@ static int
 roll_back(struct step *step, const char *why, struct syn_err *err)
 {
     int64_t from = step->target;
-    const json_t *version = service_version(step->view->versions, step->stable);
+    const json_t *version = syn_document_version(step->view->versions, step->stable);
     uint32_t failures;
     int rc;
 

@@ -15,6 +15,8 @@ enum syn_log_level { SYN_LOG_DEBUG, SYN_LOG_INFO, SYN_LOG_WARN, SYN_LOG_ERROR };
  * or JSON with string values. Not thread-safe: call early; the others are for any thread and keep
  * errno. */
 void syn_log_setup(int fd, enum syn_log_level min, bool json);
+/** "debug", "info", "warn", "error"; info for NULL and everything else. */
+enum syn_log_level syn_log_level_of(const char *name);
 /** `format` yields logfmt pairs ("job=%s code=%d"); a value with blanks must be given by
  * syn_log_kv. */
 void syn_log(enum syn_log_level level, const char *event, const char *format, ...) SYN_PRINTF(3, 4);

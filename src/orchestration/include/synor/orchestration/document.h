@@ -40,6 +40,9 @@ json_t *syn_document_status(const json_t *doc);
 /** status.state; "" when there is none yet. */
 const char *syn_document_state(const json_t *doc);
 
+/** The one of that number in a list of version documents, or NULL. Borrowed from it. */
+const json_t *syn_document_version(const json_t *versions, int64_t number);
+
 /** A time key; SYN_DOCUMENT_NONE writes null. */
 SYN_MUST int syn_document_set_time(json_t *obj, const char *key, int64_t unix_ms,
                                    struct syn_err *err);
