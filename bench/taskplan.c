@@ -11,8 +11,9 @@
  *
  * Four sets of cases. "tuned" are the machines that the strategies were made on. "drawn" are
  * machines drawn by number, on which changes to the strategies were tried. "fresh" are drawn by
- * other numbers, with graphs and noise of their own, and were run for figures only; what this
- * prints without a suffix is theirs. "starved" are drawn with links too slow for their devices.
+ * other numbers, with graphs and noise of their own, and were run for figures only, but for the
+ * first eight, whose cases were looked at since; what this prints without a suffix is theirs.
+ * "starved" are drawn with links too slow for their devices.
  * --full runs more of the fresh ones, with energy on all of them, then the tuned and the starved
  * ones, each apart; a set named is run alone. --makespan leaves energy out.
  *

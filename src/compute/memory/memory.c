@@ -240,8 +240,10 @@ syn_memory_lost(struct syn_memory *memory, unsigned node,
         block->spoilt = true;
         for (; tensor; tensor = after) {
             after = syn_tensor_next_view(tensor, block);
-            if (lose_view(tensor, node) && gone)
-                gone(arg, tensor); /* under the lock: without it somebody may end the tensor */
+            /* Under the lock: without it somebody may end the tensor. Who has ended it, though its
+             * last transfer is still under way, is told nothing: what he kept of it is gone. */
+            if (lose_view(tensor, node) && gone && !tensor->dying)
+                gone(arg, tensor);
         }
     }
     syn_block_flush(memory, at);

@@ -726,6 +726,24 @@ test_parts_come_home(void **state)
     expect_home(mine, true);
 }
 
+/* Who has freed a tensor is not told of its loss, though it is still on its way somewhere. */
+static void
+test_loss_after_end(void **state)
+{
+    int gone = 0;
+    RIG(0);
+
+    for (int i = 0; i < 300; i++) {
+        struct syn_tensor *tensor = make(&rig);
+
+        put(&rig, 1, tensor, 1);
+        syn_memory_prefetch(rig.memory, 2, tensor);
+        assert_done(syn_tensor_free(tensor, &err), &err);
+        syn_memory_lost(rig.memory, 1, count_gone, &gone);
+    }
+    assert_int_equal(gone, 0);
+}
+
 static void
 test_half_bytes(void **state)
 {
@@ -851,6 +869,7 @@ main(void)
         cmocka_unit_test(test_parts_beside_each_other),
         cmocka_unit_test(test_gathering_waits_for_nobody),
         cmocka_unit_test(test_parts_come_home),
+        cmocka_unit_test(test_loss_after_end),
         cmocka_unit_test(test_half_bytes),
         cmocka_unit_test(test_resident),
     };

@@ -642,7 +642,7 @@ stage_fastest(struct stage *stage, const struct candidate *running, bool keep, u
     }
     least_ns = judge(stage, finalists, SYN_LEN(finalists), &won);
     if (least_ns != 0)
-        *best = finalists[won] == &now ? *running : *finalists[won];
+        *best = running != NULL && finalists[won] == &now ? *running : *finalists[won];
     return least_ns;
 }
 

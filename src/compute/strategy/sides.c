@@ -93,7 +93,7 @@ sides_new(const struct syn_platform *platform, const struct syn_graph_view *grap
 {
     struct sides *sides = syn_calloc(1, sizeof(*sides));
     SYN_SCOPED(syn_free_scope)
-    const struct syn_estimate **costs = syn_calloc(AREA_KERNELS_MAX, sizeof(*costs));
+    const struct syn_estimate **costs = syn_calloc(AREA_KERNELS_MAX, sizeof(struct syn_estimate *));
     size_t tasks = (size_t)graph->task_count + 1;
 
     if (sides == NULL || costs == NULL) {

@@ -137,9 +137,10 @@ void syn_tensor_set_user(struct syn_tensor *tensor, void *user);
 struct syn_tensor *syn_tensor_whole(const struct syn_tensor *tensor);
 
 /** The device of `node` is lost: its replicas are no good any more. Calls `gone(arg, tensor)`, from
- * this thread, for every tensor whose only good copy that was (each is then as if never written,
- * but for the code that says so); it is short and calls nothing of the manager's but what looks at
- * the tensor. Before a reset of the device. Blocks: for what it still does. */
+ * this thread, for every tensor whose only good copy that was and that nobody has freed (each is
+ * then as if never written, but for the code that says so); it is short and calls nothing of the
+ * manager's but what looks at the tensor. Before a reset of the device. Blocks: for what it still
+ * does. */
 void syn_memory_lost(struct syn_memory *memory, unsigned node,
                      void (*gone)(void *arg, struct syn_tensor *tensor), void *arg);
 
