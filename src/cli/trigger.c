@@ -109,6 +109,14 @@ set_host(json_t *trigger, const char *text, size_t len, struct syn_err *err)
 }
 
 static int
+set_auth(json_t *trigger, const char *value, struct syn_err *err)
+{
+    if (!syn_str_eq(value, "key") && !syn_str_eq(value, "none"))
+        return SYN_FAIL(err, SYN_E_INVALID, "auth: \"%.40s\" is neither key nor none", value);
+    return syn_json_set_str(trigger, "auth", value, err);
+}
+
+static int
 set_cors(json_t *trigger, const char *key, const char *value, struct syn_err *err)
 {
     json_t *cors = json_object_get(trigger, "cors");
@@ -134,8 +142,8 @@ set_cors(json_t *trigger, const char *key, const char *value, struct syn_err *er
     }
     if (!syn_str_eq(key, "cors-age"))
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "http has no option \"%.40s\": cors=, cors-header=, cors-credentials= and "
-                        "cors-age= there are",
+                        "http has no option \"%.40s\": auth=, cors=, cors-header=, "
+                        "cors-credentials= and cors-age= there are",
                         key);
     rc = syn_parse_duration_ms(value, "cors-age", &age_ms, err);
     if (rc == SYN_OK && age_ms % 1000 != 0)
@@ -175,7 +183,8 @@ parse_http(const char *rest, json_t *trigger, struct syn_err *err)
 
         rc = cut_option(&rest, text, &value, err);
         if (rc == SYN_OK)
-            rc = set_cors(trigger, text, value, err);
+            rc = syn_str_eq(text, "auth") ? set_auth(trigger, value, err)
+                                          : set_cors(trigger, text, value, err);
     }
     if (rc == SYN_OK && json_object_get(trigger, "cors") != NULL &&
         syn_json_at(trigger, "cors.origins") == NULL)
@@ -330,6 +339,8 @@ write_http(const json_t *trigger, struct syn_buf *out)
         syn_buf_addc(out, ':');
     syn_buf_adds(out, syn_json_str(trigger, "host", ""));
     syn_buf_adds(out, syn_json_str(trigger, "path", ""));
+    if (json_object_get(trigger, "auth") != NULL)
+        syn_buf_addf(out, ",auth=%s", syn_json_str(trigger, "auth", ""));
     write_list(json_object_get(cors, "origins"), ",cors=", ",cors=", out);
     write_list(json_object_get(cors, "headers"), ",cors-header=", ",cors-header=", out);
     if (syn_json_bool(cors, "credentials", false))

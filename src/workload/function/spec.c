@@ -47,6 +47,8 @@ static const struct syn_field trigger_fields[] = {
      .help = "http: without them all"},
     {.name = "cors", .kind = SYN_FIELD_OBJ, .sub = &cors_schema,
      .help = "http: pages of other origins may call it"},
+    {.name = "auth", .kind = SYN_FIELD_STR, .choices = "none|key",
+     .help = "http: who may call it: anybody (none, the default), or who has a key of the account"},
     {.name = "cron", .kind = SYN_FIELD_STR, .min = 1, .max = SYN_CRON_TEXT_MAX - 1,
      .help = "schedule: when, as cron has it, with seconds first where there are six fields"},
     {.name = "zone", .kind = SYN_FIELD_STR, .min = 1, .max = 63,
@@ -157,7 +159,7 @@ static const struct {
     const char *needs;
     const char *keys[6];
 } kinds[] = {
-    {"http", "path", {"path", "host", "methods", "cors"}},
+    {"http", "path", {"path", "host", "methods", "cors", "auth"}},
     {"schedule", "cron", {"cron", "zone", "missed", "payload"}},
     {"queue", "queue", {"queue", "batch"}},
 };

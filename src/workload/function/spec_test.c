@@ -106,6 +106,10 @@ test_what_is_refused_says_where(void **state)
          ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"cors\":{\"credentials\":true}}]"
          "}",
          "spec.triggers[0].cors.credentials"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"auth\":\"token\"}]}",
+         "spec.triggers[0].auth"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"queue\",\"queue\":\"a\",\"auth\":\"key\"}]}",
+         "spec.triggers[0].auth: is of no use"},
         {"{" WASM ",\"triggers\":[{\"type\":\"schedule\",\"cron\":\"61 * * * *\"}]}",
          "spec.triggers[0].cron"},
         {"{" WASM ",\"triggers\":[{\"type\":\"queue\",\"queue\":\"a\"},{\"type\":\"queue\","
