@@ -654,7 +654,10 @@ find_routed(struct fgw_call *call, struct syn_err *err)
     if (rc < 0 || route == NULL)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "no function is served at this path");
     call->function = route->function;
-    return apply_cors(call, route, err);
+    rc = apply_cors(call, route, err);
+    return rc == SYN_OK && route->needs_key && !call->preflight
+               ? fgw_keys_admit(call, route->function, err)
+               : rc;
 }
 
 static int

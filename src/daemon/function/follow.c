@@ -17,7 +17,7 @@ enum letter_kind { PUT, DELETE, SNAPSHOT, SYNCED };
 struct letter {
     struct fgw *gateway;
     enum letter_kind kind;
-    char id[SYN_ID_MAX];
+    char id[2 * SYN_ID_MAX]; /* fn-..., or ACCOUNT/NAME of a key */
     json_t *doc;
 };
 

@@ -6,6 +6,7 @@
  *                          |                  |                threads
  *                          |                  `--> upstream.c  instances: HTTP on the loop
  *                          `--usage, records--> report.c --> the server
+ *   key.c: who may call what a key is needed for, and how often
  *   module.c: code fetched and compiled, on threads of its own
  *
  * Everything is the loop's unless it says otherwise. A call belongs to its request; a version to
@@ -159,11 +160,12 @@ struct fgw_route {
     struct fgw_function *function;
     uint32_t methods;
     bool has_cors;
+    bool needs_key;
     struct fgw_cors cors;
 };
 
 struct fgw_function {
-    char id[SYN_ID_MAX];
+    char id[SYN_ID_MAX], name[SYN_ID_MAX], account[SYN_ID_MAX];
     char state[32], reason[128];
     json_t *route_docs;
     struct fgw_route *routes;
@@ -174,7 +176,7 @@ struct fgw_function {
     bool seen; /* since the snapshot began */
 };
 
-/** Take a function's document. INVALID: what it lacks. */
+/** Take a function's document, or a key's (whose id has a slash). INVALID: what it lacks. */
 SYN_MUST int fgw_table_put(struct fgw *gateway, const json_t *doc, struct syn_err *err);
 void fgw_table_remove(struct fgw *gateway, const char *id);
 /** All are told from here on; those that are not by fgw_table_synced() are gone. */
@@ -210,7 +212,9 @@ struct fgw_call {
     char invocation[SYN_ID_MAX]; /* "": the request's id */
     bool internal;               /* of the server */
     bool preflight, later, gone, retried, cors;
-    size_t skip; /* bytes of the path that are not the function's */
+    char key[SYN_ID_MAX];   /* the name of the one that it came with, or "" */
+    const char *key_header; /* what the function does not get, or NULL */
+    size_t skip;            /* bytes of the path that are not the function's */
     struct fgw_call *active_prev, *active_next, *wait_prev, *wait_next;
 
     int64_t arrived_ns, deadline_ns, placed_ns, first_ns, ended_ns;
@@ -253,6 +257,37 @@ void fgw_calls_sweep(void *gateway);
 void fgw_calls_free(struct fgw *gateway);
 /** Is this header one of a connection, or one that only we may set? */
 bool fgw_header_is_ours(const char *name);
+
+/* --- keys ------------------------------------------------------------------------------------- */
+
+struct fgw_keys;
+
+/** What is left of calls, in billionths of one, at a time. */
+struct fgw_bucket {
+    int64_t left, at_ns;
+};
+
+void fgw_bucket_fill(struct fgw_bucket *bucket, int64_t burst, int64_t now_ns);
+/** Take a call out. False: there is none; a second later there is. */
+bool fgw_bucket_take(struct fgw_bucket *bucket, int64_t rate, int64_t burst, int64_t now_ns);
+
+SYN_MUST int fgw_keys_new(struct fgw_keys **ret, struct syn_err *err);
+struct fgw_keys *fgw_keys_free(struct fgw_keys *keys);
+/** Take a key's document. INVALID: it is none; what was known of it stays. */
+SYN_MUST int fgw_keys_put(struct fgw_keys *keys, const json_t *doc, struct syn_err *err);
+/** `id` is ACCOUNT/NAME. */
+void fgw_keys_remove(struct fgw_keys *keys, const char *id);
+/** As fgw_table_snapshot() and fgw_table_synced(). */
+void fgw_keys_snapshot(struct fgw_keys *keys);
+void fgw_keys_synced(struct fgw_keys *keys);
+/** The function is gone: nobody counts its calls. */
+void fgw_keys_forget(struct fgw_keys *keys, const char *function);
+/** May the call, which is at the function's door, come in? UNAUTHENTICATED: it has no key, or one
+ *  that nobody knows; FORBIDDEN: it is for others, or expired; LIMIT: it was used too often. */
+SYN_MUST int fgw_keys_admit(struct fgw_call *call, const struct fgw_function *function,
+                            struct syn_err *err);
+/** Does the function get this header of the request's? */
+bool fgw_call_passes(const struct fgw_call *call, const char *header);
 
 /* --- guests ----------------------------------------------------------------------------------- */
 
@@ -332,6 +367,7 @@ struct fgw {
     struct fgw_reports *reports;
 
     struct syn_map *functions; /* id -> struct fgw_function */
+    struct fgw_keys *keys;
     struct syn_function_routes *routes;
     bool routes_old, synced, stopping;
     bool turning;

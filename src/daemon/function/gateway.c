@@ -103,6 +103,8 @@ make_parts(struct fgw *gateway, const struct syn_function_gateway_options *optio
     if (rc == SYN_OK)
         rc = syn_map_new(fgw_function_drop, &gateway->functions, err);
     if (rc == SYN_OK)
+        rc = fgw_keys_new(&gateway->keys, err);
+    if (rc == SYN_OK)
         rc = syn_http_server_new(&http, &gateway->http, err);
     if (rc == SYN_OK)
         rc = syn_http_server_catch(gateway->http, &row, fgw_call_head, gateway, err);
@@ -246,6 +248,7 @@ free_table(struct fgw *gateway)
     }
     gateway->routes = syn_function_routes_free(gateway->routes);
     gateway->functions = syn_map_free(gateway->functions);
+    gateway->keys = fgw_keys_free(gateway->keys);
 }
 
 struct fgw *

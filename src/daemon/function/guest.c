@@ -152,7 +152,22 @@ text_of(const char *text)
     return (struct syn_wasm_text){text, strlen(text)};
 }
 
-/* As the client sent it, less what belongs to connections. */
+/* False: there are as many as there may be. */
+static bool
+give_header(struct fgw_guest *guest, const char *name, const char *value, size_t *bytes)
+{
+    struct syn_wasm_request *ask = &guest->request;
+    struct syn_wasm_header *header = &guest->headers[ask->header_count];
+
+    if (ask->header_count == SYN_WASM_HEADERS_MAX)
+        return false;
+    *header = (struct syn_wasm_header){text_of(name), text_of(value)};
+    *bytes += header->name.size + header->value.size;
+    ask->header_count++;
+    return true;
+}
+
+/* As the client sent it, less what belongs to connections and to us. */
 static int
 fill_request(struct fgw_guest *guest, struct syn_err *err)
 {
@@ -164,7 +179,7 @@ fill_request(struct fgw_guest *guest, struct syn_err *err)
     size_t path = 0;
     const char *target = fgw_call_target(call, &path);
     size_t bytes = 0;
-    size_t count = 0;
+    bool fits = true;
 
     ask->id = text_of(fgw_call_id(call));
     ask->method = text_of(syn_http_req_verb(req));
@@ -172,21 +187,17 @@ fill_request(struct fgw_guest *guest, struct syn_err *err)
     ask->query = target[path] == '?' ? text_of(target + path + 1) : text_of("");
     ask->body.at = syn_http_req_body(req, &ask->body.size);
     ask->environment = (const char *const *)call->version->environment;
-    for (unsigned i = 0; syn_http_req_header_at(req, i, &name, &value); i++) {
-        if (fgw_header_is_ours(name))
-            continue;
-        if (count == SYN_WASM_HEADERS_MAX)
-            return SYN_FAIL(err, SYN_E_LIMIT, "more than %d headers", SYN_WASM_HEADERS_MAX);
-        guest->headers[count].name = text_of(name);
-        guest->headers[count].value = text_of(value);
-        bytes += guest->headers[count].name.size + guest->headers[count].value.size;
-        count++;
-    }
+    ask->headers = guest->headers;
+    ask->header_count = 0;
+    for (unsigned i = 0; fits && syn_http_req_header_at(req, i, &name, &value); i++)
+        fits = !fgw_call_passes(call, name) || give_header(guest, name, value, &bytes);
+    if (fits && call->key[0] != '\0')
+        fits = give_header(guest, "x-synor-key", call->key, &bytes);
+    if (!fits)
+        return SYN_FAIL(err, SYN_E_LIMIT, "more than %d headers", SYN_WASM_HEADERS_MAX);
     if (bytes > SYN_WASM_HEADER_BYTES_MAX)
         return SYN_FAIL(err, SYN_E_LIMIT, "headers of more than %d bytes",
                         SYN_WASM_HEADER_BYTES_MAX);
-    ask->headers = guest->headers;
-    ask->header_count = count;
     return SYN_OK;
 }
 

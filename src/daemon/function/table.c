@@ -1,4 +1,5 @@
-/* What the server says there is: functions, their routes, versions and instances.
+/* What the server says there is: functions, their routes, versions and instances; and keys, whose
+ * ids have a slash, for key.c.
  *
  * A document replaces what was known of its function, and leaves alone what it does not change: a
  * version that is the same keeps its module, its queue and what runs; an instance that is the same
@@ -406,6 +407,7 @@ put_routes(struct fgw *gateway, struct fgw_function *function, json_t *docs, str
 
         routes[i].function = function;
         routes[i].methods = read_methods(json_object_get(doc, "methods"));
+        routes[i].needs_key = !syn_str_eq(syn_json_str(doc, "auth", "none"), "none");
         routes[i].has_cors = json_is_object(cors);
         routes[i].cors.origins = json_object_get(cors, "origins");
         routes[i].cors.headers = json_object_get(cors, "headers");
@@ -470,12 +472,17 @@ fgw_table_put(struct fgw *gateway, const json_t *doc, struct syn_err *err)
     json_t *routes = json_object_get(doc, "routes");
     int rc;
 
+    if (strchr(id, '/') != NULL)
+        return fgw_keys_put(gateway->keys, doc, err);
     if (id[0] == '\0' || strlen(id) >= SYN_ID_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "a function's document without its id");
     function = find_function(gateway, id, err);
     if (function == NULL)
         return SYN_E_NOMEM;
     function->seen = true;
+    (void)syn_str_copy(function->name, sizeof(function->name), syn_json_str(doc, "name", ""));
+    (void)syn_str_copy(function->account, sizeof(function->account),
+                       syn_json_str(doc, "account", ""));
     (void)syn_str_copy(function->state, sizeof(function->state), syn_json_str(doc, "state", ""));
     (void)syn_str_copy(function->reason, sizeof(function->reason), syn_json_str(doc, "reason", ""));
     rc = put_routes(gateway, function, routes, err);
@@ -487,6 +494,10 @@ fgw_table_put(struct fgw *gateway, const json_t *doc, struct syn_err *err)
 void
 fgw_table_remove(struct fgw *gateway, const char *id)
 {
+    if (strchr(id, '/') != NULL)
+        fgw_keys_remove(gateway->keys, id);
+    else
+        fgw_keys_forget(gateway->keys, id);
     if (syn_map_remove(gateway->functions, id))
         gateway->routes_old = true;
 }
@@ -499,6 +510,7 @@ fgw_table_snapshot(struct fgw *gateway)
 
     while (syn_map_next(gateway->functions, &cursor, NULL, &value))
         ((struct fgw_function *)value)->seen = false;
+    fgw_keys_snapshot(gateway->keys);
 }
 
 void
@@ -512,6 +524,7 @@ fgw_table_synced(struct fgw *gateway)
         if (!((struct fgw_function *)value)->seen)
             fgw_table_remove(gateway, key);
     }
+    fgw_keys_synced(gateway->keys);
     fgw_known(gateway);
 }
 

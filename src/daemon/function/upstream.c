@@ -231,6 +231,8 @@ add_ours(struct fgw_call *call, struct syn_buf *out, size_t body)
     add_header(out, "x-synor-invocation", fgw_call_id(call));
     add_number(out, "x-synor-deadline", SYN_MAX(syn_wall_ms(syn_world_system()) + left_ms, 0));
     add_header(out, "x-synor-trigger", fgw_trigger_name(call->trigger));
+    if (call->key[0] != '\0')
+        add_header(out, "x-synor-key", call->key);
 }
 
 static int
@@ -251,7 +253,7 @@ write_request(struct fgw_call *call, struct fgw_link *link, struct syn_err *err)
     syn_buf_adds(out, target);
     syn_buf_adds(out, " HTTP/1.1\r\n");
     for (unsigned i = 0; syn_http_req_header_at(call->req, i, &name, &value); i++) {
-        if (!fgw_header_is_ours(name))
+        if (fgw_call_passes(call, name))
             add_header(out, name, value);
     }
     add_ours(call, out, body);

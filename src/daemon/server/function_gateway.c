@@ -310,6 +310,7 @@ static int
 stream_table(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const struct srv_stream_plan plan = {.prefixes = {"function/", "function-version/", "service/"},
+                                         .beside = SRV_FUNCTION_KEYS,
                                          .put_event = "put",
                                          .delete_event = "delete",
                                          .snapshot = true,

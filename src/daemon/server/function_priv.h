@@ -6,6 +6,7 @@
  *     "function-usage/ID"         all that its calls have used, by provider (function_usage.c)
  *     "function-minute/ID/MINUTE" what was called in a minute, for a day
  *     "invocation/ID/INVOCATION"  calls that are remembered, for a day
+ *     "function-key/ACCOUNT/NAME" who may call by HTTP, and how often (function_keys.c)
  *     "function-gateway"          the last report that was counted */
 #ifndef SYN_SERVER_FUNCTION_PRIV_H
 #define SYN_SERVER_FUNCTION_PRIV_H
@@ -15,7 +16,8 @@
 
 #include "bills_priv.h"
 
-#define SRV_FUNCTION_IDS "fn-"
+#define SRV_FUNCTION_IDS  "fn-"
+#define SRV_FUNCTION_KEYS "function-key/"
 
 extern const struct srv_work srv_function;
 

@@ -299,6 +299,115 @@ a_process_has_a_pool_that_nobody_sees(void **state)
     (void)syn_client_free(client);
 }
 
+/* What the gateway was told of keys. */
+struct told {
+    struct house *house;
+    struct syn_client *client; /* the tenant's */
+    bool synced, snapshot_has, put, gone;
+};
+
+static int
+hear(void *arg, const struct syn_event *event, struct syn_err *err)
+{
+    struct told *told = arg;
+    const char *id;
+    SYN_JSON(doc);
+
+    assert_done(syn_json_parse_object(event->data, event->len, &doc, err), err);
+    id = syn_json_str(doc, "id", "");
+    if (syn_str_eq(event->name, "synced")) {
+        told->synced = true;
+        must(told->client, "POST", "/v1/function-keys", "{'name':'later','rate_per_second':5}",
+             NULL);
+        must(told->client, "DELETE", "/v1/function-keys/later", NULL, NULL);
+    }
+    if (strchr(id, '/') == NULL || !syn_str_ends(id, told->synced ? "/later" : "/ci"))
+        return SYN_OK;
+    if (syn_str_eq(event->name, "delete")) {
+        told->gone = true;
+        return SYN_CLIENT_STOP;
+    }
+    assert_string_equal(event->name, "put");
+    assert_int_equal(strlen(syn_json_str(doc, "digest", "")), 64);
+    assert_null(strstr(syn_json_str(doc, "digest", ""), "sk-"));
+    assert_int_equal(syn_json_i64(doc, "burst", 0), told->synced ? 5 : 20);
+    *(told->synced ? &told->put : &told->snapshot_has) = true;
+    return SYN_OK;
+}
+
+static void
+keys_are_made_told_and_removed(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "keeper"), *other = with_money(house, "nosy");
+    struct told told = {.house = house, .client = client};
+    char id[SYN_ID_MAX];
+    const json_t *item;
+    struct syn_err err;
+    SYN_JSON(made);
+    SYN_JSON(list);
+    SYN_JSON(theirs);
+
+    deploy(client, "shut", ",'triggers':[{'type':'http','path':'/shut','auth':'key'}]", id);
+    must(client, "POST", "/v1/function-keys",
+         "{'name':'ci','functions':['shut'],'rate_per_second':10,'burst':20,'ttl_ms':'30d'}",
+         &made);
+    assert_true(syn_str_starts(syn_json_str(made, "key", ""), "sk-"));
+    assert_int_equal(strlen(syn_json_str(made, "key", "")), 3 + 64);
+    assert_non_null(syn_json_str(made, "expires_at", NULL));
+    must(client, "GET", "/v1/function-keys", NULL, &list);
+    item = json_array_get(json_object_get(list, "items"), 0);
+    assert_string_equal(syn_json_str(item, "name", ""), "ci");
+    assert_null(json_object_get(item, "key"));
+    assert_null(json_object_get(item, "digest"));
+    must(other, "GET", "/v1/function-keys", NULL, &theirs);
+    assert_int_equal(json_array_size(json_object_get(theirs, "items")), 0);
+    assert_int_equal(call(other, "DELETE", "/v1/function-keys/ci", NULL, NULL, NULL),
+                     SYN_E_NOTFOUND);
+    assert_done(syn_client_follow(house->client, "/v1/function-gateway", NULL, hear, &told, &err),
+                &err);
+    assert_true(told.snapshot_has && told.put && told.gone);
+    must(client, "DELETE", "/v1/function-keys/ci", NULL, NULL);
+    assert_int_equal(call(client, "DELETE", "/v1/function-keys/ci", NULL, NULL, NULL),
+                     SYN_E_NOTFOUND);
+    (void)syn_client_free(client);
+    (void)syn_client_free(other);
+}
+
+static void
+keys_that_are_refused(void **state)
+{
+    static const struct {
+        const char *body;
+        int code;
+    } rows[] = {
+        {"{'name':'Not A Name'}", SYN_E_INVALID},
+        {"{'name':'k','functions':['none-such']}", SYN_E_NOTFOUND},
+        {"{'name':'k','functions':['../x']}", SYN_E_NOTFOUND},
+        {"{'name':'k','functions':[]}", SYN_E_INVALID},
+        {"{'name':'k','rate_per_second':0}", SYN_E_INVALID},
+        {"{'name':'k','rate_per_second':1000001}", SYN_E_INVALID},
+        {"{'name':'k','burst':5}", SYN_E_INVALID},
+        {"{'name':'k','key':'sk-mine'}", SYN_E_INVALID},
+        {"{'name':'twice'}", SYN_E_EXISTS},
+    };
+    struct house *house = *state;
+    struct syn_client *client = tenant(house, "wants", "tenant");
+    struct syn_client *reader = tenant(house, "wants", "read");
+
+    await_token(client);
+    await_token(reader);
+    must(client, "POST", "/v1/function-keys", "{'name':'twice'}", NULL);
+    for (size_t i = 0; i < SYN_LEN(rows); i++)
+        assert_int_equal(call(client, "POST", "/v1/function-keys", rows[i].body, NULL, NULL),
+                         rows[i].code);
+    assert_int_equal(call(reader, "POST", "/v1/function-keys", "{'name':'r'}", NULL, NULL),
+                     SYN_E_FORBIDDEN);
+    must(reader, "GET", "/v1/function-keys", NULL, NULL);
+    (void)syn_client_free(client);
+    (void)syn_client_free(reader);
+}
+
 static void
 a_restart_goes_on(void **state)
 {
@@ -335,6 +444,8 @@ main(void)
         cmocka_unit_test(routes_are_ones_own),
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(a_process_has_a_pool_that_nobody_sees),
+        cmocka_unit_test(keys_are_made_told_and_removed),
+        cmocka_unit_test(keys_that_are_refused),
         cmocka_unit_test(a_restart_goes_on),
     };
 

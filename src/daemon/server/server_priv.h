@@ -774,6 +774,10 @@ struct srv_stream_plan {
     /* The n-th index of the snapshot, counted from 1: those after `index`, into out[SRV_KEY_MAX].
      * False: there are no more. NULL: there is one. */
     bool (*next_index)(const void *arg, unsigned n, char *out);
+    /* "", or documents that are told as well, the way they are stored, behind the others in the
+     * snapshot; the id of one that is gone is all of its key behind this. Plans with `seen` have
+     * none. */
+    char beside[SRV_KEY_MAX];
     const char *put_event;    /* "put" */
     const char *delete_event; /* "delete" */
     bool snapshot;            /* first `snapshot`, everything that is there, `synced` */
@@ -904,7 +908,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
     srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
     srv_queue_routes, srv_volume_routes, srv_function_routes, srv_function_gateway_routes,
-    srv_invoke_routes;
+    srv_function_key_routes, srv_invoke_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

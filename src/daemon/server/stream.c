@@ -17,12 +17,13 @@
 struct stream {
     struct syn_server *server;
     struct syn_http_stream *http;
-    struct syn_store_watch *watches[SRV_STREAM_PREFIXES_MAX];
+    struct syn_store_watch *watches[SRV_STREAM_PREFIXES_MAX + 1]; /* the last: of plan.beside */
     struct srv_stream_plan plan;
     char filled[SRV_KEY_MAX]; /* last key of the snapshot that was sent */
     unsigned indexes;         /* of the snapshot, that are through */
     int64_t after;            /* changes are sent behind this revision; -1: not known yet */
     bool filling;             /* the snapshot is not through */
+    bool beside;              /* and is at plan.beside, its last part */
     atomic_uint refs;         /* the stream itself and the letters under way */
     atomic_bool missed;       /* an event found no way to the loop */
     bool closed;              /* the loop's */
@@ -87,11 +88,17 @@ letter_free(void *arg)
     syn_free(letter);
 }
 
+static bool
+is_beside(const struct stream *stream, const char *key)
+{
+    return stream->plan.beside[0] != '\0' && syn_str_starts(key, stream->plan.beside);
+}
+
 /* The key of the document that a change of `key` is told as. */
 static void
 subject_of(const struct stream *stream, const char *key, char *out)
 {
-    if (stream->plan.subject != NULL)
+    if (stream->plan.subject != NULL && !is_beside(stream, key))
         stream->plan.subject(key, out);
     else
         (void)snprintf(out, SRV_KEY_MAX, "%s", key);
@@ -123,8 +130,10 @@ send_doc(struct stream *stream, const char *changed, int64_t revision, bool gone
     if (rc == SYN_OK && !gone && plan->seen != NULL && !plan->seen(plan->arg, key, value))
         return UNSEEN;
     if (gone)
-        rc = syn_json_pack(&value, err, "{s:s}", "id", strrchr(key, '/') + 1);
-    else if (rc == SYN_OK && plan->complete != NULL)
+        rc = syn_json_pack(&value, err, "{s:s}", "id",
+                           is_beside(stream, key) ? key + strlen(plan->beside)
+                                                  : strrchr(key, '/') + 1);
+    else if (rc == SYN_OK && plan->complete != NULL && !is_beside(stream, key))
         rc = plan->complete(stream->server, value, err);
     if (rc < 0)
         return rc;
@@ -229,7 +238,7 @@ on_close(void *arg)
     *slot = stream->next;
     streams->count--;
     stream->closed = true;
-    for (size_t i = 0; i < SRV_STREAM_PREFIXES_MAX; i++)
+    for (size_t i = 0; i < SYN_LEN(stream->watches); i++)
         stream->watches[i] = syn_store_unwatch(stream->server->store, stream->watches[i]);
     stream_unref(stream);
 }
@@ -242,8 +251,13 @@ next_index(struct stream *stream)
 {
     struct srv_stream_plan *plan = &stream->plan;
 
-    if (plan->next_index == NULL || !plan->next_index(plan->arg, ++stream->indexes, plan->index))
+    if (stream->beside)
         return false;
+    if (plan->next_index == NULL || !plan->next_index(plan->arg, ++stream->indexes, plan->index)) {
+        if (plan->beside[0] == '\0')
+            return false;
+        stream->beside = true;
+    }
     stream->filled[0] = '\0';
     return true;
 }
@@ -253,10 +267,12 @@ static int
 fill_page(struct stream *stream, struct syn_err *err)
 {
     const struct srv_stream_plan *plan = &stream->plan;
-    const struct syn_store_range range = {
-        .prefix = plan->index[0] != '\0' ? plan->index : plan->prefixes[0],
-        .after = stream->filled[0] != '\0' ? stream->filled : NULL,
-        .limit = FILL_PAGE};
+    const struct syn_store_range range = {.prefix = stream->beside           ? plan->beside
+                                                    : plan->index[0] != '\0' ? plan->index
+                                                                             : plan->prefixes[0],
+                                          .after =
+                                              stream->filled[0] != '\0' ? stream->filled : NULL,
+                                          .limit = FILL_PAGE};
     struct syn_store_page page = {0};
     int rc = syn_store_list(stream->server->store, &range, &page, err);
 
@@ -266,7 +282,7 @@ fill_page(struct stream *stream, struct syn_err *err)
         char key[SRV_KEY_MAX];
 
         (void)syn_str_copy(stream->filled, sizeof(stream->filled), page.docs[i]->key);
-        if (plan->index[0] != '\0')
+        if (plan->index[0] != '\0' && !stream->beside)
             (void)snprintf(key, sizeof(key), "%s%s", stream->plan.prefixes[0],
                            strrchr(stream->filled, '/') + 1);
         else
@@ -292,6 +308,9 @@ begin_watches(struct stream *stream, struct syn_err *err)
             rc = syn_store_watch(stream->server->store, stream->plan.prefixes[i], stream->after,
                                  on_event, stream, &stream->watches[i], err);
     }
+    if (rc == SYN_OK && stream->plan.beside[0] != '\0')
+        rc = syn_store_watch(stream->server->store, stream->plan.beside, stream->after, on_event,
+                             stream, &stream->watches[SRV_STREAM_PREFIXES_MAX], err);
     return rc;
 }
 
