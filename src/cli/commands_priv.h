@@ -31,6 +31,9 @@ extern const struct syn_cli_command syn_cli_function_deploy, syn_cli_function_li
     syn_cli_function_triggers_command, syn_cli_function_invocations, syn_cli_function_suspend,
     syn_cli_function_resume, syn_cli_function_delete, syn_cli_function_events,
     syn_cli_function_explain;
+/* cmd_function_key.c */
+extern const struct syn_cli_command syn_cli_function_key_create, syn_cli_function_key_list,
+    syn_cli_function_key_rm;
 /* cmd_exec.c, cmd_copy.c, cmd_forward.c, cmd_inspect.c */
 extern const struct syn_cli_command syn_cli_service_exec, syn_cli_train_exec, syn_cli_service_copy,
     syn_cli_service_forward, syn_cli_service_inspect;
