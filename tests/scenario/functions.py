@@ -276,6 +276,40 @@ def it_is_told_what_was(p):
     check("timeout" in one and "http" in one, one)
 
 
+def knock(where, text):
+    """How /shut/ada answers who has this key; 0: nobody is there."""
+    try:
+        return ask(where, "GET", "/shut/ada", headers={"x-api-key": text})[0]
+    except MEANWHILE:
+        return 0
+
+
+@case
+def a_key_opens_it(p):
+    need_wasm()
+    key = (*FUNCTION, "key")
+    deploy(p, "shut", "--code", HELLO, "--trigger", "http:/shut/{name},auth=key")
+    where = address_of(p, "shut")
+    equal(ask(where, "GET", "/shut/ada")[0], 401)
+    ci = p.json(*key, "create", "ci", "--function", "shut", "--ttl", "30d")["key"]
+    slow = p.cli(*key, "create", "slow", "--rate", "1", "--burst", "1").out.strip()
+    other = p.json(*key, "create", "other", "--function", "hello")["key"]
+    said = p.cli(*key, "list").out
+    check("shut" in said and "1/s" in said and ci not in said, said)
+    wait_until("the gateway knows it", 10, lambda: knock(where, ci) == 200)
+    bearer = {"authorization": f"Bearer {ci}"}
+    equal(ask(where, "GET", "/shut/ada", headers=bearer)[::2], (200, b"hello, ada\n"))
+    wait_until("it is not for this one", 10, lambda: knock(where, other) == 403)
+    wait_until("it is too quick", 20, lambda: knock(where, slow) == 429, 0)
+    said = p.cli(*FUNCTION, "invoke", "shut", "--path", "/bob").out
+    equal(said, "hello, bob\n", "who may do all needs no key")
+    os.kill(gateway_pid(p), signal.SIGKILL)
+    wait_until("the next gateway knows it", 20, lambda: knock(where, ci) == 200)
+    p.cli(*key, "rm", "ci", "--yes")
+    wait_until("it opens no more", 10, lambda: knock(where, ci) == 401)
+    p.cli(*FUNCTION, "delete", "shut", "--yes")
+
+
 @case
 def events_call_it(p):
     need_wasm()
