@@ -271,7 +271,7 @@ ROWS = {
         (["walked", "--rate", "10", "--burst", "20", "--ttl", "30d"], 0, anything),
         (["walked"], 1, error), (["Walked"], 2, error),
         (["x", "--function", "none-such"], 1, blames("function")),
-        (["x", "--burst", "5"], 2, blames("burst")), (["x", "--rate", "0"], 2, blames("rate"))],
+        (["x", "--burst", "5"], 2, blames("burst")), (["x", "--rate", "0"], 2, error)],
     "compute function key list": [([], 0, items)],
     "compute function key rm": [(["walked", "--yes"], 0, anything),
                                 (["walked", "--yes"], 1, error)],
