@@ -313,6 +313,7 @@ stream_table(struct syn_http_req *req, void *ctx, struct syn_err *err)
                                          .put_event = "put",
                                          .delete_event = "delete",
                                          .snapshot = true,
+                                         .parts = true,
                                          .subject = subject,
                                          .complete = abridge};
 
