@@ -49,10 +49,16 @@ has_ended(const json_t *job)
            syn_str_eq(state, "stopped");
 }
 
-/* What has not ended, by kind. */
+/* What has not ended, by kind; of functions, those that have instances. */
 struct going {
-    size_t jobs, services;
+    size_t jobs, services, functions;
 };
+
+static size_t
+all_of(const struct going *going)
+{
+    return going->jobs + going->services + going->functions;
+}
 
 /* How many of those at `route` have not ended; with `stop`, each of them is asked to. */
 static int
@@ -83,6 +89,36 @@ count_at(struct syn_cli *cli, const char *route, bool stop, size_t *count, struc
     return rc;
 }
 
+/* A function is asked to stop by suspending it: its instances end, and it is there still. */
+static int
+count_functions(struct syn_cli *cli, bool stop, size_t *count, struct syn_err *err)
+{
+    SYN_JSON(functions);
+    SYN_JSON(body);
+    size_t i;
+    json_t *function;
+    int rc = syn_cli_list(cli, "/v1/functions", &functions, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&body, err, "{s:{s:b}}", "spec", "suspended", 1);
+    json_array_foreach (functions, i, function) {
+        SYN_BUF(path);
+
+        if (rc < 0 || syn_json_i64(json_object_get(function, "status"), "instances", 0) == 0)
+            continue;
+        (*count)++;
+        if (!stop)
+            continue;
+        syn_buf_addf(&path, "/v1/functions/%s", syn_json_str(function, "id", "?"));
+        rc = syn_buf_ok(&path, err);
+        if (rc == SYN_OK)
+            rc = syn_cli_call(cli, "PATCH", syn_buf_text(&path), body, NULL, err);
+        if (rc == SYN_E_CONFLICT) /* it is being deleted */
+            rc = SYN_OK;
+    }
+    return rc;
+}
+
 /* Those of every account: the platform is everybody's. An account that has nothing going leaves
  * `accounts`; *ret counts what is left. */
 static int
@@ -93,14 +129,16 @@ count_going(struct syn_cli *cli, json_t *accounts, bool stop, struct going *ret,
 
     *ret = (struct going){0};
     for (size_t i = json_array_size(accounts); rc == SYN_OK && i > 0; i--) {
-        size_t before = ret->jobs + ret->services;
+        size_t before = all_of(ret);
 
         syn_cli_act_for(cli, syn_json_str(json_array_get(accounts, i - 1), "id", "?"));
         rc = count_at(cli, "/v1/training", stop, &ret->jobs, err);
         if (rc == SYN_OK)
             rc = count_at(cli, "/v1/services", stop, &ret->services, err);
+        if (rc == SYN_OK)
+            rc = count_functions(cli, stop, &ret->functions, err);
         syn_cli_act_for(cli, NULL);
-        if (rc == SYN_OK && ret->jobs + ret->services == before)
+        if (rc == SYN_OK && all_of(ret) == before)
             (void)json_array_remove(accounts, i - 1);
     }
     return rc;
@@ -116,19 +154,21 @@ stop_jobs(struct syn_cli *cli, json_t *accounts, struct syn_err *err)
     size_t total;
     int rc = count_going(cli, accounts, true, &going, err);
 
-    left = total = going.jobs + going.services;
-    syn_cli_progress_init(&progress, cli, "Stopping jobs and services", (int64_t)total, false);
+    left = total = all_of(&going);
+    syn_cli_progress_init(&progress, cli, "Stopping jobs, services and functions", (int64_t)total,
+                          false);
     while (rc == SYN_OK && left > 0) {
         if (syn_cli_interrupted())
             return SYN_FAIL(err, SYN_E_CANCELED, "interrupted; the platform still runs");
         if (syn_mono_ms(syn_world_system()) > until)
-            return SYN_FAIL(err, SYN_E_TIMEOUT,
-                            "%zu jobs and services have not stopped within %d minutes; the "
-                            "platform still runs",
-                            left, (int)(JOBS_WITHIN_MS / 60000));
+            return SYN_FAIL(
+                err, SYN_E_TIMEOUT,
+                "%zu jobs, services and functions have not stopped within %d minutes; the "
+                "platform still runs",
+                left, (int)(JOBS_WITHIN_MS / 60000));
         (void)poll(NULL, 0, JOBS_PAUSE_MS);
         rc = count_going(cli, accounts, false, &going, err);
-        left = going.jobs + going.services;
+        left = all_of(&going);
         syn_cli_progress_show(&progress, (int64_t)(total - SYN_MIN(left, total)), NULL);
     }
     if (rc == SYN_OK && total > 0)
@@ -212,36 +252,40 @@ open_daemon(struct syn_cli *cli, int64_t *ret_pid, int *ret_fd, struct syn_err *
                     (long long)pid, (long long)answered);
 }
 
-/* "2 jobs, 1 service" */
+/* "2 jobs, 1 service, 1 function" */
 static const char *
 going_text(const struct going *going, char *out, size_t cap)
 {
-    char jobs[32] = "", services[32] = "";
+    const struct {
+        const char *noun;
+        size_t count;
+    } kinds[] = {
+        {"job", going->jobs}, {"service", going->services}, {"function", going->functions}};
+    size_t len = 0;
 
-    if (going->jobs > 0)
-        (void)snprintf(jobs, sizeof(jobs), "%zu job%s", going->jobs, going->jobs == 1 ? "" : "s");
-    if (going->services > 0)
-        (void)snprintf(services, sizeof(services), "%zu service%s", going->services,
-                       going->services == 1 ? "" : "s");
-    (void)snprintf(out, cap, "%s%s%s", jobs, *jobs && *services ? ", " : "", services);
+    out[0] = '\0';
+    for (size_t i = 0; i < SYN_LEN(kinds) && len < cap; i++)
+        if (kinds[i].count > 0)
+            len += (size_t)snprintf(out + len, cap - len, "%s%zu %s%s", len > 0 ? ", " : "",
+                                    kinds[i].count, kinds[i].noun, kinds[i].count == 1 ? "" : "s");
     return out;
 }
 
 static int
 say_down(const struct syn_cli *cli, bool was_running, const struct going *going)
 {
-    size_t jobs = going->jobs, services = going->services;
-    char text[80];
+    char text[120];
 
     if (cli->json)
-        return syn_cli_print_json_take(cli, json_pack("{s:b, s:I, s:I, s:s}", "was_running",
-                                                      was_running ? 1 : 0, "jobs_running",
-                                                      (json_int_t)jobs, "services_running",
-                                                      (json_int_t)services, "data_dir", cli->home));
+        return syn_cli_print_json_take(
+            cli, json_pack("{s:b, s:I, s:I, s:I, s:s}", "was_running", was_running ? 1 : 0,
+                           "jobs_running", (json_int_t)going->jobs, "services_running",
+                           (json_int_t)going->services, "functions_running",
+                           (json_int_t)going->functions, "data_dir", cli->home));
     if (!was_running)
         syn_cli_say(cli, "Nothing runs in %s.", cli->home);
-    else if (jobs + services == 0)
-        syn_cli_say(cli, "Stopped. No job and no service was running.");
+    else if (all_of(going) == 0)
+        syn_cli_say(cli, "Stopped. No job, service or function was running.");
     else
         syn_cli_say(cli, "Stopped. What goes on (%s) is adopted by the next `synor up`.",
                     going_text(going, text, sizeof(text)));
@@ -277,13 +321,13 @@ run_down(struct syn_cli *cli)
 /* clang-format off */
 static const struct syn_cli_option down_options[] = {
     {"data-dir", 0, "DIR", SYN_CLI_DIR, 0, 0, false, false, NULL, "--home", "Where its state is kept"},
-    {"stop-jobs", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "First ask every job and service to save and stop, and wait for them"},
+    {"stop-jobs", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "First ask all jobs and services to stop, suspend functions, and wait"},
 };
 /* clang-format on */
 
 const struct syn_cli_command syn_cli_down_command = {
     .path = "down",
-    .summary = "Stop the platform; jobs and services go on and are adopted by the next start",
+    .summary = "Stop the platform; what runs on it goes on and is adopted by the next start",
     .options = down_options,
     .option_count = SYN_LEN(down_options),
     .run = run_down};

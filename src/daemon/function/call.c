@@ -360,6 +360,13 @@ begin(struct fgw_call *call, struct syn_err *err)
 }
 
 void
+fgw_version_fail(struct fgw_version *version, const char *why)
+{
+    while (version->waiting != NULL)
+        fgw_call_fail(version->waiting, FGW_UNAVAILABLE, SYN_E_UNAVAILABLE, 0, why);
+}
+
+void
 fgw_version_turn(struct fgw_version *version)
 {
     struct syn_err err;
@@ -741,7 +748,8 @@ admit(struct fgw_call *call, struct syn_err *err)
                             reason[0] != '\0' ? ": " : "", reason);
         call->version = fgw_version_ref(version);
     }
-    if (call->version->state != FGW_READY)
+    if (call->version->state != FGW_READY &&
+        (call->version->state == FGW_FAILED || !syn_str_eq(function->state, "deploying")))
         return SYN_FAIL(err, SYN_E_UNAVAILABLE, "version %lld of the function is %s",
                         (long long)call->version->number,
                         call->version->state == FGW_FAILED ? "of no use" : "not ready yet");

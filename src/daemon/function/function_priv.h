@@ -247,6 +247,8 @@ void fgw_call_end(struct fgw_call *call, enum fgw_status status, int http_status
 /** End it, and answer with an error, of `http` in place of the code's own. */
 void fgw_call_fail(struct fgw_call *call, enum fgw_status status, int rc, int http,
                    const char *message);
+/** What waits for the version waits in vain. */
+void fgw_version_fail(struct fgw_version *version, const char *why);
 /** Start what waits, as far as there are places. */
 void fgw_version_turn(struct fgw_version *version);
 /** It has left the table: what waits goes to `function`'s other versions. */

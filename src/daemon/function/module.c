@@ -221,8 +221,7 @@ fail_waiting(struct fgw_version *version)
 
     (void)snprintf(text, sizeof(text), "version %lld cannot run: %s", (long long)version->number,
                    version->message);
-    while (version->waiting != NULL)
-        fgw_call_fail(version->waiting, FGW_UNAVAILABLE, SYN_E_UNAVAILABLE, 0, text);
+    fgw_version_fail(version, text);
 }
 
 static void

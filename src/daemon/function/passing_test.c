@@ -273,6 +273,50 @@ test_weights(void **state)
     assert_int_equal(atomic_load(&world->instances[7].requests) - before[1], 10);
 }
 
+#define EARLY(state, version)                                                                \
+    "{\"id\": \"fn-y\", \"state\": \"" state "\", \"routes\": [{\"host\": \"y\", \"path\": " \
+    "\"/hello\", \"methods\": [\"GET\"]}], \"versions\": [{\"version\": 1, " version         \
+    ", \"runtime\": \"custom\", \"timeout_ms\": 30000, \"max_waiting\": 10}]}"
+
+static void *
+ask_early(void *arg)
+{
+    static _Thread_local char text[512];
+    int *status = arg;
+
+    *status = gwt_ask(world, "GET /hello HTTP/1.1\r\nHost: y\r\nConnection: close\r\n\r\n", text,
+                      sizeof(text));
+    return NULL;
+}
+
+/* Who calls before the first version is ready waits for it, unless that fails. */
+static void
+test_early(void **state)
+{
+    static const int answers[] = {503, 200};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(answers); i++) {
+        pthread_t thread;
+        int status = 0;
+
+        gwt_put(world,
+                EARLY("deploying", "\"weight\": 0, \"state\": \"preparing\", \"endpoints\": []"));
+        assert_int_equal(pthread_create(&thread, NULL, ask_early, &status), 0);
+        (void)usleep(100000);
+        if (answers[i] == 200)
+            gwt_put(world,
+                    EARLY("active", "\"weight\": 100, \"state\": \"ready\", \"endpoints\": [%s]"),
+                    endpoint(0, ""));
+        else
+            gwt_put(world,
+                    EARLY("failed", "\"weight\": 0, \"state\": \"failed\", \"endpoints\": []"));
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(status, answers[i]);
+        gwt_delete(world, "fn-y");
+    }
+}
+
 struct load {
     atomic_bool stop;
     atomic_int ok, bad;
@@ -390,7 +434,8 @@ main(void)
         cmocka_unit_test(test_broken),    cmocka_unit_test(test_large),
         cmocka_unit_test(test_streamed),  cmocka_unit_test(test_burst),
         cmocka_unit_test(test_full),      cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_changes),   cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_early),     cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_stop),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

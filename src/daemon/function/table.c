@@ -308,6 +308,8 @@ put_version(struct fgw *gateway, struct fgw_function *function, const json_t *do
     version->state = state_of(syn_json_str(doc, "state", ""));
     version->weight = (int)SYN_MAX(0, SYN_MIN(syn_json_i64(doc, "weight", 0), 1000));
     rc = put_endpoints(version, json_object_get(doc, "endpoints"), err);
+    if (rc == SYN_OK && version->state == FGW_FAILED)
+        fgw_version_fail(version, "the function's version has failed");
     if (rc == SYN_OK && version->wasm && version->state != FGW_FAILED)
         fgw_module_want(version);
     return rc;
@@ -336,6 +338,22 @@ fgw_function_version(const struct fgw_function *function, int64_t number)
     return NULL;
 }
 
+/* Of a function that is being deployed, and has nothing yet: the one that is got ready. Its calls
+ * wait for it, as those of one that sleeps do. */
+static struct fgw_version *
+first_to_be(const struct fgw_function *function)
+{
+    struct fgw_version *newest = NULL;
+
+    if (!syn_str_eq(function->state, "deploying"))
+        return NULL;
+    for (size_t i = 0; i < function->version_count; i++)
+        if (function->versions[i]->state != FGW_FAILED &&
+            (newest == NULL || function->versions[i]->number > newest->number))
+            newest = function->versions[i];
+    return newest;
+}
+
 /* Weights come true exactly over as many draws as they sum up to, and well before. */
 struct fgw_version *
 fgw_function_pick(struct fgw_function *function)
@@ -346,7 +364,7 @@ fgw_function_pick(struct fgw_function *function)
     for (size_t i = 0; i < function->version_count; i++)
         total += function->versions[i]->weight;
     if (total == 0)
-        return NULL;
+        return first_to_be(function);
     function->draw = (function->draw + 61) % 100;
     drawn = (int)function->draw * total / 100;
     for (size_t i = 0; i < function->version_count; i++) {

@@ -314,6 +314,7 @@ stream_table(struct syn_http_req *req, void *ctx, struct syn_err *err)
                                          .put_event = "put",
                                          .delete_event = "delete",
                                          .snapshot = true,
+                                         .parts = true,
                                          .subject = subject,
                                          .complete = abridge};
 
@@ -620,6 +621,32 @@ take_logs(struct syn_server *server, const struct report *report, struct syn_err
     return rc;
 }
 
+/* After the report is counted: counters cannot be taken back. */
+static int
+count_metrics(struct syn_server *server, const struct report *report, struct syn_err *err)
+{
+    const json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (json_object_get(report->body, "usage"), i, row) {
+        struct srv_calls calls;
+        char key[SRV_KEY_MAX];
+        SYN_JSON(function);
+
+        if (rc < 0)
+            break;
+        rc = srv_load(server, srv_key(key, "function", syn_json_str(row, "function", ""), NULL),
+                      &function, NULL, err);
+        if (rc == SYN_OK)
+            rc = read_calls(row, &calls, err);
+        if (rc == SYN_OK)
+            srv_function_metrics_add(server, function, &calls);
+        rc = rc == SRV_ABSENT ? SYN_OK : rc;
+    }
+    return rc;
+}
+
 static int
 post_report(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
@@ -640,6 +667,8 @@ post_report(struct syn_http_req *req, void *ctx, struct syn_err *err)
     rc = take_loads(server, &report, err);
     if (rc == SYN_OK)
         rc = srv_change(server, "the functions' report", attempt, &report, NULL, err);
+    if (rc == SYN_OK)
+        rc = count_metrics(server, &report, err);
     if (rc == SYN_OK)
         rc = take_logs(server, &report, err);
     if (rc < 0)

@@ -92,6 +92,13 @@ SYN_MUST int srv_functions_sweep(struct syn_server *server, int64_t now_ms, unsi
 /** The price of a call of the longest time. 0: the book has none. */
 int64_t srv_call_price(const struct syn_server *server, const json_t *spec);
 
+/* --- metrics (function_metrics.c) ------------------------------------------------------------- */
+
+SYN_MUST int srv_function_metrics_open(struct syn_server *server, struct syn_err *err);
+/** Count them; a report that was counted before is not to come here. */
+void srv_function_metrics_add(struct syn_server *server, const json_t *function,
+                              const struct srv_calls *calls);
+
 /* --- the gateway (function_gateway.c) --------------------------------------------------------- */
 
 SYN_MUST int srv_functions_new(struct srv_functions **ret, struct syn_err *err);

@@ -105,6 +105,28 @@ metric(struct syn_client *client, const char *name, const char *which)
     return syn_json_i64(metrics, which, -1);
 }
 
+/* The only series of a family in the server's own metrics. */
+static int64_t
+counter(struct house *house, const char *family)
+{
+    const char *at;
+    int64_t value = -1;
+    SYN_BUF(text);
+    struct syn_err err;
+
+    assert_done(syn_metrics_write(house->server->metrics, &text, &err), &err);
+    at = strstr(syn_buf_text(&text), family);
+    while (at != NULL && at[strlen(family)] != '{')
+        at = strstr(at + 1, family);
+    if (at != NULL && (at = strstr(at, "} ")) != NULL) {
+        char digits[24];
+
+        (void)snprintf(digits, sizeof(digits), "%.*s", (int)strcspn(at + 2, "\n"), at + 2);
+        assert_done(syn_parse_i64(digits, 0, INT64_MAX, "counter", &value, &err), &err);
+    }
+    return value;
+}
+
 static void
 a_module_from_deploy_to_bill(void **state)
 {
@@ -129,6 +151,7 @@ a_module_from_deploy_to_bill(void **state)
     assert_int_equal(metric(client, "hello", "count"), 20);
     assert_int_equal(metric(client, "hello", "errors"), 2);
     assert_int_equal(metric(client, "hello", "p50_us"), 800);
+    assert_int_equal(counter(house, "synor_function_calls_total"), 20);
     must(client, "GET", "/v1/functions/hello/invocations", NULL, &invocations);
     assert_int_equal(json_array_size(json_object_get(invocations, "items")), 2);
     must(client, "DELETE", "/v1/functions/hello", NULL, NULL);

@@ -5,7 +5,7 @@
 
 #include <synor/base/str.h>
 
-#include "server_priv.h"
+#include "function_priv.h"
 
 enum gauge {
     GAUGE_DOCUMENTS,
@@ -98,5 +98,7 @@ srv_gauges_open(struct syn_server *server, struct syn_err *err)
 {
     int rc = syn_metrics_add(server->metrics, gauges, SYN_LEN(gauges), err);
 
+    if (rc == SYN_OK)
+        rc = srv_function_metrics_open(server, err);
     return rc < 0 ? rc : syn_metrics_collect(server->metrics, collect, server, err);
 }

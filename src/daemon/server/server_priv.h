@@ -782,6 +782,7 @@ struct srv_stream_plan {
     const char *delete_event; /* "delete" */
     bool snapshot;            /* first `snapshot`, everything that is there, `synced` */
     bool lasting;             /* the documents never go: what is not there is not told */
+    bool parts; /* keys that have another as their subject are parts of it: gone, they change it */
     /* The key of the document that a change of `key` is told as, into out[SRV_KEY_MAX], "" for
      * none; NULL: it is the document itself. */
     void (*subject)(const char *key, char *out);

@@ -171,7 +171,7 @@ tell(struct stream *stream, const struct letter *letter, struct syn_err *err)
     if (key[0] == '\0')
         return SYN_OK;
     /* A part that is gone is a change of what it was a part of. */
-    if (!gone || !syn_str_eq(key, letter->doc->key))
+    if (!gone || (stream->plan.parts && !syn_str_eq(key, letter->doc->key)))
         rc = send_doc(stream, letter->doc->key, letter->revision, false, err);
     if (rc != UNSEEN)
         return rc;

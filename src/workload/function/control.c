@@ -386,6 +386,19 @@ set_state(struct step *step, enum syn_function_state state, const char *reason, 
                : step_event(step, "state", reason, err, "%s: %s", states[state].name, message);
 }
 
+/* How many instances there are of all its versions. */
+static int
+note_instances(struct step *step, struct syn_err *err)
+{
+    int64_t live = 0;
+    const char *id;
+    json_t *service;
+
+    json_object_foreach ((json_t *)(uintptr_t)step->view->services, id, service)
+        live += syn_json_i64(syn_json_at(service, "status.replicas"), "live", 0);
+    return syn_json_set_i64(step->status, "instances", live, err);
+}
+
 static int
 phase_state(struct step *step, struct syn_err *err)
 {
@@ -441,7 +454,8 @@ syn_function_step(const struct syn_function_view *view, struct syn_function_effe
                   struct syn_err *err)
 {
     static int (*const phases[])(struct step *, struct syn_err *) = {
-        phase_note, phase_money, phase_route, phase_pools, phase_state, phase_settle};
+        phase_note,  phase_money,    phase_route, phase_pools,
+        phase_state, note_instances, phase_settle};
     SYN_SCOPED(step_fini) struct step step = {0};
     int rc = step_read(view, &step, err);
 

@@ -89,9 +89,10 @@ put_service(struct world *world, const char *id, const char *state, const char *
     struct syn_err err;
     json_t *doc = NULL;
 
-    assert_done(syn_json_pack(&doc, &err, "{s:s, s:s, s:{}, s:{s:s, s:s, s:s, s:n, s:{s:i}}}", "id",
-                              id, "name", id, "spec", "status", "state", state, "reason", reason,
-                              "message", "why", "bill", "replicas", "ready", ready),
+    assert_done(syn_json_pack(&doc, &err, "{s:s, s:s, s:{}, s:{s:s, s:s, s:s, s:n, s:{s:i, s:i}}}",
+                              "id", id, "name", id, "spec", "status", "state", state, "reason",
+                              reason, "message", "why", "bill", "replicas", "ready", ready, "live",
+                              ready),
                 &err);
     if (syn_str_eq(state, "stopped"))
         assert_done(syn_json_set_str(json_object_get(doc, "status"), "bill", "b", &err), &err);
@@ -253,8 +254,10 @@ test_a_process_is_ready_with_its_first_replica(void **state)
     put_service(&world, "svc-abcdefghij01", "running", "ready", 1);
     settle_down(&world);
     expect_state(&world, "active", "ready");
+    assert_int_equal(syn_json_i64(syn_document_status(world.function), "instances", -1), 1);
     put_service(&world, "svc-abcdefghij01", "running", "scaled-to-zero", 0);
     settle_down(&world);
+    assert_int_equal(syn_json_i64(syn_document_status(world.function), "instances", -1), 0);
     expect_state(&world, "active", "ready");
     world_fini(&world);
 }

@@ -59,8 +59,8 @@ status_init(json_t *function, struct syn_err *err)
     static const struct {
         const char *key;
         int64_t value;
-    } numbers[] = {{"run", 1},    {"versions", 1}, {"target", 1},
-                   {"active", 0}, {"previous", 0}, {"routed", 0}};
+    } numbers[] = {{"run", 1},      {"versions", 1}, {"target", 1},   {"active", 0},
+                   {"previous", 0}, {"routed", 0},   {"instances", 0}};
 
     if (rc == SYN_OK)
         rc = syn_json_set_take(status, "cost", cost, err);
