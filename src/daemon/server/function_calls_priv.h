@@ -85,6 +85,11 @@ struct srv_event_call {
 SYN_MUST int srv_event_call_put(struct syn_server *server, struct srv_txn *txn,
                                 const struct srv_event_call *event, struct syn_err *err);
 
+/** The call whose record this is has come to its end: tell it within `txn` where its function's
+ *  spec wants it told (function_destinations.c). The record says where, and why not. */
+SYN_MUST int srv_destination_tell(struct syn_server *server, struct srv_txn *txn, json_t *record,
+                                  struct syn_err *err);
+
 /* --- events of storage and the ledger (function_hooks.c) -------------------------------------- */
 
 /** See within `txn` that the function listens to what its spec asks for, and nothing else; NULL:

@@ -192,6 +192,8 @@ write_record(struct syn_server *server, struct srv_txn *txn, const struct verdic
             rc = syn_json_set_bool(record, "result_cut", true, err);
         if (rc == SYN_OK)
             rc = syn_json_set_str(record, "result_type", verdict->called->type, err);
+        if (rc == SYN_OK)
+            rc = srv_destination_tell(server, txn, record, err);
     }
     return rc < 0 ? rc : srv_txn_replace(txn, key, revision, record, err);
 }

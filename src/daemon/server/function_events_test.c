@@ -221,6 +221,77 @@ one_that_fails_is_made_again_later(void **state)
     (void)syn_client_free(client);
 }
 
+/* Until the queue has as many messages; the first one's body is the caller's. */
+static json_t *
+await_told(struct syn_client *client, const char *queue, size_t count)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "/v1/queues/%s/messages", queue);
+    for (int i = 0; i < WAITS; i++) {
+        const json_t *items;
+        json_t *body = NULL;
+        struct syn_err err;
+        const char *text;
+        SYN_JSON(list);
+
+        must(client, "GET", path, NULL, &list);
+        items = json_object_get(list, "items");
+        text = syn_json_str(json_array_get(items, 0), "body", "");
+        if (json_array_size(items) == count) {
+            assert_done(syn_json_parse(text, strlen(text), &body, &err), &err);
+            return body;
+        }
+        (void)usleep(10000);
+    }
+    fail_msg("%s is never told", queue);
+    return NULL;
+}
+
+static void
+what_came_of_it_is_told(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX], path[256];
+    struct syn_client *client = with_function(
+        house, "told", ",'destinations':{'success':'queue:good','failure':'queue:bad'}", id);
+    SYN_JSON(untold);
+    SYN_JSON(record);
+    SYN_JSON(message);
+    SYN_JSON(many);
+    SYN_JSON(cut);
+
+    gateway_open(house);
+    /* Nobody is there to be told: the call ends all the same, and its record says so. */
+    ask(client, "{'a':1}", path);
+    untold = tried(client, path, "succeeded", 1);
+    assert_string_equal(syn_json_str(untold, "destination", ""), "queue:good");
+    assert_string_equal(syn_json_str(untold, "destination_error", ""), "there is no queue good");
+    must(client, "PUT", "/v1/queues/good", "{}", NULL);
+    ask(client, "{'a':2}", path);
+    record = tried(client, path, "succeeded", 1);
+    assert_null(json_object_get(record, "destination_error"));
+    message = await_told(client, "good", 1);
+    assert_string_equal(syn_json_str(message, "invocation", ""), strrchr(path, '/') + 1);
+    assert_string_equal(syn_json_str(message, "function", ""), id);
+    assert_string_equal(syn_json_str(message, "name", ""), "f");
+    assert_string_equal(syn_json_str(message, "trigger", ""), "invoke");
+    assert_string_equal(syn_json_str(message, "state", ""), "succeeded");
+    assert_string_equal(syn_json_str(message, "result", ""), "{\"a\":2}");
+    /* A result that no message takes is in the record alone: quotes take two bytes there. */
+    must(client, "DELETE", "/v1/queues/good/messages", NULL, NULL);
+    many = json_array();
+    for (int i = 0; i < 13500; i++)
+        assert_int_equal(json_array_append_new(many, json_string("")), 0);
+    assert_int_equal(call_json(client, "POST", "/v1/functions/f/invoke?async=true", many, NULL),
+                     SYN_OK);
+    cut = await_told(client, "good", 1);
+    assert_true(syn_json_bool(cut, "result_cut", false));
+    assert_null(json_object_get(cut, "result"));
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
 static void
 one_that_is_suspended_waits(void **state)
 {
@@ -470,6 +541,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_is_kept_and_made),
         cmocka_unit_test(one_that_fails_is_made_again_later),
+        cmocka_unit_test(what_came_of_it_is_told),
         cmocka_unit_test(one_that_is_suspended_waits),
         cmocka_unit_test(it_is_waited_for),
         cmocka_unit_test(messages_are_taken_or_stay),
