@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.parse
 
-from harness import (SOURCE, Platform, Skip, case, check, equal, need_networks, need_sandbox, run,
+from harness import (SOURCE, Platform, Skip, balance, case, check, equal, need_networks, need_sandbox, run,
                      wait_until)
 
 FUNCTION = ("compute", "function")
@@ -320,6 +320,45 @@ def names_and_money_call_it(p):
     ends = [json.loads(m["body"]) for m in p.json("compute", "queue", "peek", "ends")["items"]]
     equal(sorted(end["trigger"] for end in ends), ["ledger", "storage", "storage"], ends)
     check(all(end["state"] == "succeeded" and end["result"] == "hook" for end in ends), ends)
+    p.cli("compute", "queue", "purge", "ends", "--yes")
+
+
+@case
+def nothing_that_happened_is_lost(p):
+    """kill -9 of the daemon while names are put and money moves: each name that is there and each
+    transfer has called, and its end was told once."""
+    need_wasm()
+    cid = p.json("storage", "info", "synor://out/a.txt")["cid"]
+    before = balance(p, "friend")
+    stop, done = threading.Event(), [0, 0]
+
+    def happen(which, request):
+        while not stop.is_set():
+            try:
+                done[which] += p.http(*request())[0] in (200, 201)
+            except MEANWHILE:
+                pass  # it is being started again
+            time.sleep(0.02)
+
+    hands = [threading.Thread(target=happen, args=row, daemon=True) for row in (
+        (0, lambda: ("PUT", f"/v1/names?name=in/{time.monotonic_ns()}", {"cid": cid})),
+        (1, lambda: ("POST", "/v1/transfers", {"to": "friend", "amount": "0.001"})))]
+    for hand in hands:
+        hand.start()
+    wait_until("both happen", 20, lambda: min(done) > 20, 0.02)
+    p.kill()
+    p.start()
+    seen = list(done)
+    wait_until("both happen again", 20, lambda: min(done) > max(seen) + 10, 0.02)
+    stop.set()
+    for hand in hands:
+        hand.join(30)
+    names = len(p.api("GET", "/v1/names?prefix=in/&limit=1000")["items"])
+    transfers = round((balance(p, "friend") - before) * 1000)
+    check(names >= done[0] and transfers >= done[1], names, transfers, done)
+    wait_until("all were told", 40, lambda: p.json(
+        "compute", "queue", "get", "ends")["messages"] >= names + transfers)
+    equal(p.json("compute", "queue", "get", "ends")["messages"], names + transfers)
     p.cli(*FUNCTION, "delete", "hooks", "--yes")
     p.cli("compute", "queue", "rm", "ends", "--force", "--yes")
 
