@@ -596,7 +596,7 @@ fire_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct s
     struct firing *firing = arg;
     const struct trigger *trigger = firing->trigger;
     char key[SRV_KEY_MAX], own_key[SRV_KEY_MAX];
-    int64_t revision, next;
+    int64_t revision = 0, next = 0;
     SYN_JSON(lasts);
     SYN_JSON(function);
     int rc = srv_load(server, srv_key(own_key, "function", trigger->function, NULL), &function,

@@ -12,7 +12,7 @@
 #include <synor/infra/http_pass.h>
 #include <synor/orchestration/document.h>
 
-#include "function_priv.h"
+#include "function_calls_priv.h"
 
 #define WAITS 800 /* of 10 ms */
 
@@ -221,31 +221,33 @@ one_that_fails_is_made_again_later(void **state)
     (void)syn_client_free(client);
 }
 
-/* Until the queue has as many messages; the first one's body is the caller's. */
+/* Until the queue has a message; its body is the caller's. */
 static json_t *
-await_told(struct syn_client *client, const char *queue, size_t count)
+await_told(struct syn_client *client, const char *queue)
 {
     char path[128];
+    struct syn_err err;
+    json_t *body = NULL;
+    SYN_BUF(text);
 
     (void)snprintf(path, sizeof(path), "/v1/queues/%s/messages", queue);
-    for (int i = 0; i < WAITS; i++) {
-        const json_t *items;
-        json_t *body = NULL;
-        struct syn_err err;
-        const char *text;
+    for (int i = 0; i < WAITS && text.len == 0; i++) {
         SYN_JSON(list);
 
-        must(client, "GET", path, NULL, &list);
-        items = json_object_get(list, "items");
-        text = syn_json_str(json_array_get(items, 0), "body", "");
-        if (json_array_size(items) == count) {
-            assert_done(syn_json_parse(text, strlen(text), &body, &err), &err);
-            return body;
-        }
         (void)usleep(10000);
+        must(client, "GET", path, NULL, &list);
+        syn_buf_adds(&text,
+                     syn_json_str(json_array_get(json_object_get(list, "items"), 0), "body", ""));
     }
-    fail_msg("%s is never told", queue);
-    return NULL;
+    assert_done(syn_json_parse(syn_buf_text(&text), text.len, &body, &err), &err);
+    return body;
+}
+
+/* One that was given up, which takes too long to wait for. */
+static int
+give_up(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    return srv_destination_tell(server, txn, arg, err);
 }
 
 static void
@@ -260,6 +262,8 @@ what_came_of_it_is_told(void **state)
     SYN_JSON(message);
     SYN_JSON(many);
     SYN_JSON(cut);
+    SYN_JSON(failed);
+    struct syn_err err;
 
     gateway_open(house);
     /* Nobody is there to be told: the call ends all the same, and its record says so. */
@@ -271,7 +275,7 @@ what_came_of_it_is_told(void **state)
     ask(client, "{'a':2}", path);
     record = tried(client, path, "succeeded", 1);
     assert_null(json_object_get(record, "destination_error"));
-    message = await_told(client, "good", 1);
+    message = await_told(client, "good");
     assert_string_equal(syn_json_str(message, "invocation", ""), strrchr(path, '/') + 1);
     assert_string_equal(syn_json_str(message, "function", ""), id);
     assert_string_equal(syn_json_str(message, "name", ""), "f");
@@ -285,9 +289,14 @@ what_came_of_it_is_told(void **state)
         assert_int_equal(json_array_append_new(many, json_string("")), 0);
     assert_int_equal(call_json(client, "POST", "/v1/functions/f/invoke?async=true", many, NULL),
                      SYN_OK);
-    cut = await_told(client, "good", 1);
+    cut = await_told(client, "good");
     assert_true(syn_json_bool(cut, "result_cut", false));
     assert_null(json_object_get(cut, "result"));
+    must(client, "PUT", "/v1/queues/bad", "{}", NULL);
+    assert_done(syn_json_set_str(record, "state", "failed", &err), &err);
+    assert_done(srv_change(house->server, "a call", give_up, record, NULL, &err), &err);
+    failed = await_told(client, "bad");
+    assert_string_equal(syn_json_str(failed, "state", ""), "failed");
     gateway_close();
     (void)syn_client_free(client);
 }

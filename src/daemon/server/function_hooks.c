@@ -22,13 +22,14 @@
 
 #define HOOKS        "function-hook"
 #define CURSOR_KEY   "function-ledger"
-#define HOOKS_MAX    64   /* functions of one account that have such triggers */
-#define CALL_OPS     4    /* of a call: itself, its record, what it rests on */
-#define OTHER_OPS    64   /* of what happened, and the cursor */
+#define HOOKS_MAX    64 /* functions of one account that have such triggers */
+#define CALL_OPS     4  /* of a call: itself, its record, what it rests on */
+#define OTHER_OPS    64 /* of what happened, and the cursor */
+#define TELL_OPS     ((size_t)HOOKS_MAX * CALL_OPS + OTHER_OPS)
 #define AT_ONCE      500  /* transactions of the ledger in one go */
 #define WRITTEN_EACH 1000 /* of them that called nobody */
 
-static_assert(HOOKS_MAX * CALL_OPS + OTHER_OPS <= SYN_STORE_OPS_MAX, "all of an account");
+static_assert(TELL_OPS <= SYN_STORE_OPS_MAX, "all of an account");
 
 /* --- who listens ------------------------------------------------------------------------------ */
 
@@ -284,7 +285,7 @@ step_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct s
                               .write = write_ledger,
                               .arg = &part};
 
-        if (txn->count + HOOKS_MAX * CALL_OPS + OTHER_OPS > SYN_STORE_OPS_MAX)
+        if (txn->count + TELL_OPS > SYN_STORE_OPS_MAX)
             break;
         if (!syn_ledger_account_reserved(part.entry->account))
             rc = tell(&event, err);

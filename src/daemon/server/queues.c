@@ -399,7 +399,7 @@ srv_queue_put(struct syn_server *server, struct srv_txn *txn, const char *accoun
               const char *body, struct syn_err *err)
 {
     const struct sending sending = {.account = account, .name = name};
-    struct syn_queue_rules rules;
+    struct syn_queue_rules rules = {0};
     char id[SYN_FORMAT_MAX];
     SYN_JSON(given);
     int rc = open_for(server, txn, &sending, &rules, err);
@@ -414,7 +414,7 @@ send_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct s
 {
     struct sending *sending = arg;
     const json_t *given, *all = json_object_get(syn_http_req_json(sending->req), "messages");
-    struct syn_queue_rules rules;
+    struct syn_queue_rules rules = {0};
     struct srv_idem idem;
     size_t i;
     int rc = srv_idem_begin(server, sending->req, &idem, err);

@@ -83,13 +83,30 @@ test_runtimes(void **state)
     assert_non_null(strstr(err.msg, "python311"));
 }
 
+/* A spec, and what is said of it. */
+struct refusal {
+    const char *text;
+    const char *says;
+};
+
+static void
+assert_refused(const struct refusal *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct syn_err err = {0};
+        SYN_JSON(spec);
+
+        spec = parse(rows[i].text);
+        assert_int_equal(syn_function_spec_check(spec, NULL, &err), SYN_E_INVALID);
+        if (!strstr(err.msg, rows[i].says))
+            fail_msg("%s\nsays: %s", rows[i].text, err.msg);
+    }
+}
+
 static void
 test_what_is_refused_says_where(void **state)
 {
-    static const struct {
-        const char *text;
-        const char *says;
-    } rows[] = {
+    static const struct refusal rows[] = {
         {"{\"runtime\":\"wasm\"}", "spec.code"},
         {"{\"code\":\"synor://a\"}", "spec.runtime"},
         {"{" PYTHON ",\"handler\":\"main\"}", "spec.handler"},
@@ -124,6 +141,16 @@ test_what_is_refused_says_where(void **state)
         {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/a/{x}\"},{\"type\":\"http\","
          "\"path\":\"/a/{y}\",\"methods\":[\"GET\"]}]}",
          "spec.triggers[1]"},
+    };
+
+    (void)state;
+    assert_refused(rows, SYN_LEN(rows));
+}
+
+static void
+test_events_and_destinations_are_checked(void **state)
+{
+    static const struct refusal rows[] = {
         {"{" WASM ",\"triggers\":[{\"type\":\"storage\"}]}", "spec.triggers[0].prefix"},
         {"{" WASM ",\"triggers\":[{\"type\":\"storage\",\"prefix\":\"/a\"}]}",
          "spec.triggers[0].prefix"},
@@ -147,15 +174,7 @@ test_what_is_refused_says_where(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        struct syn_err err = {0};
-        SYN_JSON(spec);
-
-        spec = parse(rows[i].text);
-        assert_int_equal(syn_function_spec_check(spec, NULL, &err), SYN_E_INVALID);
-        if (!strstr(err.msg, rows[i].says))
-            fail_msg("%s\nsays: %s", rows[i].text, err.msg);
-    }
+    assert_refused(rows, SYN_LEN(rows));
 }
 
 static void
@@ -199,6 +218,7 @@ main(void)
         cmocka_unit_test(test_defaults_and_again_unchanged),
         cmocka_unit_test(test_runtimes),
         cmocka_unit_test(test_what_is_refused_says_where),
+        cmocka_unit_test(test_events_and_destinations_are_checked),
         cmocka_unit_test(test_methods_part_routes),
         cmocka_unit_test(test_what_makes_a_version),
     };
