@@ -39,7 +39,9 @@ static const struct syn_cli_option deploy_options[] = {
     {"fuel", 0, "N", SYN_CLI_INT, 0, 0, false, false, NULL, "0", "wasm: instructions of a call, about; 0: as many as the time allows"},
     {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc|kata", "auto", "Sandbox of instances; wasm has its own"},
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where instances must run"},
-    {"trigger", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "What calls it: http:/api/{id}, schedule:CRON, queue:NAME; may be given again"},
+    {"trigger", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "What calls it: http:/x, schedule:CRON, queue:NAME, storage:PREFIX, ledger; may be given again"},
+    {"on-success", 0, "queue:NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Tell this queue what came of calls that nobody waited for and that went well"},
+    {"on-failure", 0, "queue:NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "And this one of those that were given up"},
     {"canary", 0, "PERCENT", SYN_CLI_INT, 1, 100, false, false, NULL, "100", "Part of what comes that a new version gets when it is ready; see function traffic"},
     {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most a billing period may cost; then it is suspended"},
     {"billing-period", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "24h", "So often a bill is written"},
@@ -337,13 +339,15 @@ const struct syn_cli_command syn_cli_function_deploy = {
     .path = "compute function deploy",
     .summary = "Deploy a function, or bring one to what the options say",
     .detail =
-        "Code that is called by HTTP, on a schedule or by a queue, and paid by the call and the "
+        "Code that is called by HTTP, on a schedule or by events, and paid by the call and the "
         "millisecond; nothing runs while nobody calls. Other code or settings are a new version, "
         "which takes over once it is ready; if it never is, the one before stays. Deploying the "
         "same again changes nothing. "
         "A trigger is http:[METHOD,...:][HOST]/PATH with ,cors=ORIGIN ,cors-header=NAME "
         ",cors-credentials=true ,cors-age=DURATION; schedule:CRON with ,zone=ZONE "
-        ",missed=skip|once ,payload=JSON; or queue:NAME with ,batch=N.",
+        ",missed=skip|once ,payload=JSON; queue:NAME with ,batch=N; storage:PREFIX, names of the "
+        "account that begin so, with ,events=put|delete; or ledger, the account's own entries, "
+        "ledger:transfer,settle some of them.",
     .examples = "  synor compute function deploy --name hello --runtime python3 --code ./hello \\\n"
                 "    --trigger http:/hello\n"
                 "  synor compute function deploy --name add --runtime wasm --code add.wasm \\\n"

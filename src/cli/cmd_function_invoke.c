@@ -431,8 +431,14 @@ show_record(struct syn_cli *cli, const char *id)
     static const struct {
         const char *title, *key;
     } texts[] = {
-        {"function", "function"}, {"trigger", "trigger"}, {"way", "way"},
-        {"instance", "instance"}, {"node", "node"},       {"message", "message"},
+        {"function", "function"},
+        {"trigger", "trigger"},
+        {"way", "way"},
+        {"instance", "instance"},
+        {"node", "node"},
+        {"message", "message"},
+        {"destination", "destination"},
+        {"not told", "destination_error"},
     };
     static const struct {
         const char *title, *key;

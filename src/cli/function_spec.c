@@ -41,9 +41,15 @@ static const struct syn_cli_spec_key lists[] = {
     {"env-file", "env"},     {"secret", "secrets"}, {"dependencies", "layer"},
 };
 
+static const struct syn_cli_spec_key destinations[] = {
+    {"on-success", "success"},
+    {"on-failure", "failure"},
+};
+
 void
 syn_cli_function_blame(const struct syn_cli *cli, struct syn_err *err)
 {
+    syn_cli_spec_blame(cli, "spec.destinations.", destinations, SYN_LEN(destinations), err);
     syn_cli_spec_blame(cli, "spec.", numbers, SYN_LEN(numbers), err);
     syn_cli_spec_blame(cli, "spec.", texts, SYN_LEN(texts), err);
     syn_cli_spec_blame(cli, "spec.", own, SYN_LEN(own), err);
@@ -212,6 +218,19 @@ set_triggers(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc < 0 ? rc : syn_cli_function_triggers(cli, "trigger", triggers, err);
 }
 
+static int
+set_destinations(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    SYN_JSON(given);
+    int rc = syn_json_pack(&given, err, "{}");
+
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_texts(cli, destinations, SYN_LEN(destinations), given, err);
+    if (rc < 0 || json_object_size(given) == 0)
+        return rc;
+    return syn_json_set_take(spec, "destinations", SYN_TAKE(given), err);
+}
+
 int
 syn_cli_function_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
@@ -229,5 +248,7 @@ syn_cli_function_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *e
         rc = set_env(cli, spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_spec_secrets(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = set_destinations(cli, spec, err);
     return rc < 0 ? rc : set_triggers(cli, spec, err);
 }

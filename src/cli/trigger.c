@@ -283,13 +283,63 @@ parse_queue(const char *rest, json_t *trigger, struct syn_err *err)
     return rc;
 }
 
+/* --- storage, ledger ------------------------------------------------------------------------- */
+
+static int
+parse_storage(const char *rest, json_t *trigger, struct syn_err *err)
+{
+    size_t len = strcspn(rest, ",");
+    char text[PART_MAX];
+    int rc = part_of(rest, len, text, err);
+
+    if (rc == SYN_OK && !syn_utf8_ok(text, strlen(text)))
+        rc = SYN_FAIL(err, SYN_E_INVALID, "prefix: not UTF-8");
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(trigger, "prefix", text, err);
+    rest += len;
+    rest += *rest == ',';
+    while (rc == SYN_OK && *rest != '\0') {
+        char *value;
+
+        rc = cut_option(&rest, text, &value, err);
+        if (rc == SYN_OK && !syn_str_eq(text, "events"))
+            rc = SYN_FAIL(err, SYN_E_INVALID, "storage has no option \"%.40s\": events= there is",
+                          text);
+        if (rc == SYN_OK)
+            rc = add_to_list(trigger, "events", value, err);
+    }
+    return rc;
+}
+
+/* "transfer,settle"; nothing: all of them. */
+static int
+parse_ledger(const char *rest, json_t *trigger, struct syn_err *err)
+{
+    char text[PART_MAX];
+    bool more = *rest != '\0';
+    int rc = SYN_OK;
+
+    while (rc == SYN_OK && more) {
+        size_t len = strcspn(rest, ",");
+
+        rc = part_of(rest, len, text, err);
+        if (rc == SYN_OK && len == 0)
+            rc = SYN_FAIL(err, SYN_E_INVALID,
+                          "an event is missing; write ledger or ledger:transfer,settle");
+        if (rc == SYN_OK)
+            rc = add_to_list(trigger, "events", text, err);
+        more = rest[len] == ',';
+        rest += len + more;
+    }
+    return rc;
+}
+
 static const struct {
     const char *type;
     int (*parse)(const char *rest, json_t *trigger, struct syn_err *err);
 } kinds[] = {
-    {"http", parse_http},
-    {"schedule", parse_schedule},
-    {"queue", parse_queue},
+    {"http", parse_http},       {"schedule", parse_schedule}, {"queue", parse_queue},
+    {"storage", parse_storage}, {"ledger", parse_ledger},
 };
 
 int
@@ -311,7 +361,9 @@ syn_cli_trigger_parse(const char *word, json_t **ret, struct syn_err *err)
         return rc;
     }
     return SYN_FAIL(err, SYN_E_INVALID,
-                    "\"%.60s\" is no trigger: http:/path, schedule:CRON or queue:NAME", word);
+                    "\"%.60s\" is no trigger: http:/path, schedule:CRON, queue:NAME, "
+                    "storage:PREFIX or ledger",
+                    word);
 }
 
 /* --- the way back ---------------------------------------------------------------------------- */
@@ -383,6 +435,12 @@ syn_cli_trigger_write(const json_t *trigger, struct syn_buf *out)
         syn_buf_addf(out, "queue:%s", syn_json_str(trigger, "queue", ""));
         if (batch > 0)
             syn_buf_addf(out, ",batch=%lld", (long long)batch);
+    } else if (syn_str_eq(type, "storage")) {
+        syn_buf_addf(out, "storage:%s", syn_json_str(trigger, "prefix", ""));
+        write_list(json_object_get(trigger, "events"), ",events=", ",events=", out);
+    } else if (syn_str_eq(type, "ledger")) {
+        syn_buf_adds(out, "ledger");
+        write_list(json_object_get(trigger, "events"), ":", ",", out);
     } else {
         syn_buf_addf(out, "%s:...", type);
     }

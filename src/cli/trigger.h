@@ -4,9 +4,12 @@
  *         [,cors-credentials=true]
  *     schedule:CRON[,zone=ZONE][,missed=skip|once][,payload=JSON]
  *     queue:NAME[,batch=N]
+ *     storage:PREFIX[,events=put|delete]
+ *     ledger[:EVENT,EVENT]
  *
- * A host has a dot. cors and cors-header may be given again. A list in CRON needs no escape: its
- * commas are not followed by an option. payload is the last one: what follows it is its JSON. Pure.
+ * A host has a dot. cors, cors-header and events may be given again. A list in CRON needs no
+ * escape: its commas are not followed by an option. payload is the last one: what follows it is its
+ * JSON. Pure.
  */
 #ifndef SYN_CLI_TRIGGER_H
 #define SYN_CLI_TRIGGER_H

@@ -46,6 +46,13 @@ words_become_triggers(void **state)
          "schedule:@daily,payload={\"a\":[1,2],\"zone=\":3}"},
         {"queue:orders", "{\"queue\":\"orders\",\"type\":\"queue\"}", NULL},
         {"queue:orders,batch=10", "{\"batch\":10,\"queue\":\"orders\",\"type\":\"queue\"}", NULL},
+        {"storage:photos/", "{\"prefix\":\"photos/\",\"type\":\"storage\"}", NULL},
+        {"storage", "{\"prefix\":\"\",\"type\":\"storage\"}", "storage:"},
+        {"storage:photos/,events=put,events=delete",
+         "{\"events\":[\"put\",\"delete\"],\"prefix\":\"photos/\",\"type\":\"storage\"}", NULL},
+        {"ledger", "{\"type\":\"ledger\"}", NULL},
+        {"ledger:transfer,settle", "{\"events\":[\"transfer\",\"settle\"],\"type\":\"ledger\"}",
+         NULL},
     };
 
     (void)state;
@@ -70,7 +77,7 @@ wrong_words_are_explained(void **state)
     static const struct {
         const char *word, *said; /* a part of what is said */
     } rows[] = {
-        {"", "is no trigger: http:/path, schedule:CRON or queue:NAME"},
+        {"", "is no trigger: http:/path, schedule:CRON, queue:NAME, storage:PREFIX or ledger"},
         {"ftp:/x", "\"ftp:/x\" is no trigger"},
         {"http", "neither a path"},
         {"http:", "neither a path"},
@@ -95,6 +102,9 @@ wrong_words_are_explained(void **state)
         {"queue:My Queue", "is no name of a queue"},
         {"queue:a,batch=0", "batch: "},
         {"queue:a,size=1", "queue has no option \"size\": batch= there is"},
+        {"storage:a,batch=1", "storage has no option \"batch\": events= there is"},
+        {"storage:a,events", "\"events\" is not OPTION=VALUE"},
+        {"ledger:transfer,", "an event is missing"},
     };
 
     (void)state;
@@ -132,9 +142,9 @@ what_is_not_known_is_named(void **state)
     struct syn_err err;
 
     (void)state;
-    assert_done(syn_json_pack(&trigger, &err, "{s:s, s:s}", "type", "storage", "name", "x"), &err);
+    assert_done(syn_json_pack(&trigger, &err, "{s:s, s:s}", "type", "webhook", "name", "x"), &err);
     syn_cli_trigger_write(trigger, &word);
-    assert_string_equal(syn_buf_text(&word), "storage:...");
+    assert_string_equal(syn_buf_text(&word), "webhook:...");
 }
 
 int

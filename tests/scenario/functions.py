@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.parse
 
-from harness import (SOURCE, Platform, Skip, case, check, equal, need_networks, need_sandbox, run,
+from harness import (SOURCE, Platform, Skip, balance, case, check, equal, need_networks, need_sandbox, run,
                      wait_until)
 
 FUNCTION = ("compute", "function")
@@ -151,11 +151,13 @@ def every_option_says_something(p):
         "--concurrency", "7", "--min-instances", "1", "--max-instances", "3", "--idle", "2m",
         "--max-waiting", "9", "--max-request", "1mb", "--max-response", "2mb", "--isolation", "runc",
         "--region", "local", "--trigger", "schedule:@daily,missed=skip", "--canary", "10",
+        "--on-success", "queue:good", "--on-failure", "queue:bad",
         "--max-budget", "2.5", "--billing-period", "1h", "--wait", "--plan", code=None)["spec"]
     said = {"handler": "app.go", "memory_bytes": 1 << 30, "cpu_millicores": 500,
             "scratch_bytes": 1 << 30, "env": {"A": "1", "B": "file"}, "timeout_ms": 45000,
             "concurrency": 7, "min_instances": 1, "max_instances": 3, "idle_ms": 120000,
             "max_waiting": 9, "request_bytes_max": 1 << 20, "response_bytes_max": 2 << 20,
+            "destinations": {"success": "queue:good", "failure": "queue:bad"},
             "isolation": "runc", "region": "local", "max_budget": "2.5",
             "billing_period_ms": 3600000, "triggers": [
                 {"type": "schedule", "cron": "@daily", "zone": "UTC", "missed": "skip"}]}
@@ -329,6 +331,70 @@ def events_call_it(p):
     equal([word["type"] for word in words], ["queue"])
     p.cli(*FUNCTION, "delete", "events", "--yes")
     p.cli("compute", "queue", "rm", "orders", "--yes")
+
+
+@case
+def names_and_money_call_it(p):
+    """Of what is stored under a name, and of the account's own money; a queue is told the end."""
+    need_wasm()
+    p.json("compute", "queue", "create", "ends")
+    deploy(p, "hooks", "--code", module(p, "hook"), "--trigger", "storage:in/", "--trigger",
+           "ledger:transfer", "--on-success", "queue:ends")
+    words = p.cli(*FUNCTION, "triggers", "hooks").out
+    check("storage:in/,events=put,events=delete" in words and "ledger:transfer" in words, words)
+    file = p.home / "in.txt"
+    file.write_text("in")
+    p.cli("storage", "put", file, "--name", "in/a.txt")
+    p.cli("storage", "put", file, "--name", "out/a.txt")
+    p.cli("storage", "rm", "synor://in/a.txt", "--yes")
+    p.json("account", "create", "friend")
+    p.json("account", "transfer", "friend", "--amount", "0.5", "--memo", "thanks", "--yes")
+    wait_until("all three were told", 30,
+               lambda: p.json("compute", "queue", "get", "ends")["messages"] == 3)
+    ends = [json.loads(m["body"]) for m in p.json("compute", "queue", "peek", "ends")["items"]]
+    equal(sorted(end["trigger"] for end in ends), ["ledger", "storage", "storage"], ends)
+    check(all(end["state"] == "succeeded" and end["result"] == "hook" for end in ends), ends)
+    p.cli("compute", "queue", "purge", "ends", "--yes")
+
+
+@case
+def nothing_that_happened_is_lost(p):
+    """kill -9 of the daemon while names are put and money moves: each name that is there and each
+    transfer has called, and its end was told once."""
+    need_wasm()
+    cid = p.json("storage", "info", "synor://out/a.txt")["cid"]
+    before = balance(p, "friend")
+    stop, done = threading.Event(), [0, 0]
+
+    def happen(which, request):
+        while not stop.is_set():
+            try:
+                done[which] += p.http(*request())[0] in (200, 201)
+            except MEANWHILE:
+                pass  # it is being started again
+            time.sleep(0.02)
+
+    hands = [threading.Thread(target=happen, args=row, daemon=True) for row in (
+        (0, lambda: ("PUT", f"/v1/names?name=in/{time.monotonic_ns()}", {"cid": cid})),
+        (1, lambda: ("POST", "/v1/transfers", {"to": "friend", "amount": "0.001"})))]
+    for hand in hands:
+        hand.start()
+    wait_until("both happen", 20, lambda: min(done) > 20, 0.02)
+    p.kill()
+    p.start()
+    seen = list(done)
+    wait_until("both happen again", 20, lambda: min(done) > max(seen) + 10, 0.02)
+    stop.set()
+    for hand in hands:
+        hand.join(30)
+    names = len(p.api("GET", "/v1/names?prefix=in/&limit=1000")["items"])
+    transfers = round((balance(p, "friend") - before) * 1000)
+    check(names >= done[0] and transfers >= done[1], names, transfers, done)
+    wait_until("all were told", 40, lambda: p.json(
+        "compute", "queue", "get", "ends")["messages"] >= names + transfers)
+    equal(p.json("compute", "queue", "get", "ends")["messages"], names + transfers)
+    p.cli(*FUNCTION, "delete", "hooks", "--yes")
+    p.cli("compute", "queue", "rm", "ends", "--force", "--yes")
 
 
 @case

@@ -85,4 +85,31 @@ struct srv_event_call {
 SYN_MUST int srv_event_call_put(struct syn_server *server, struct srv_txn *txn,
                                 const struct srv_event_call *event, struct syn_err *err);
 
+/** The call whose record this is has come to its end: tell it within `txn` where its function's
+ *  spec wants it told (function_destinations.c). The record says where, and why not. */
+SYN_MUST int srv_destination_tell(struct syn_server *server, struct srv_txn *txn, json_t *record,
+                                  struct syn_err *err);
+
+/* --- events of storage and the ledger (function_hooks.c) -------------------------------------- */
+
+/** See within `txn` that the function listens to what its spec asks for, and nothing else; NULL:
+ *  to nothing any more. LIMIT: too many of the account's functions listen. */
+SYN_MUST int srv_function_hooks_put(struct syn_server *server, struct srv_txn *txn, const char *id,
+                                    const char *account, const json_t *spec, struct syn_err *err);
+/** Within `txn` the account's name is put, or deleted, which stood for `cid`: keep the calls of the
+ *  functions that listen. The transaction is a conflict when they change meanwhile. */
+SYN_MUST int srv_name_happened(struct syn_server *server, struct srv_txn *txn, const char *account,
+                               const char *name, const char *cid, bool put, struct syn_err *err);
+
+/** How far the ledger was gone through. Begins as zeros; one thread's. */
+struct srv_ledger_walk {
+    bool begun;
+    int64_t seq;     /* transactions up to it are done */
+    size_t entry;    /* of the next: entries that are done */
+    int64_t written; /* as far as is on disk */
+};
+/** Go on, not for too long: keep calls for what happened to accounts whose functions listen. */
+SYN_MUST int srv_ledger_walk(struct syn_server *server, struct srv_ledger_walk *walk,
+                             struct syn_err *err);
+
 #endif

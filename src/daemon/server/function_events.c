@@ -37,6 +37,7 @@
 #define RESULT_MAX       SRV_CALL_PAYLOAD_MAX
 #define LATE_MS          INT64_C(60000) /* a schedule that is so late was missed */
 #define TRIGGERS_MAX     10000
+#define STATUS_UNPAID    402
 #define STATUS_MANY      429
 #define STATUS_ERROR     500
 #define STATUS_NOT_THERE 503
@@ -69,7 +70,8 @@ struct srv_events {
     struct syn_map *counts;  /* function -> how many of them, as a pointer's number */
     bool stop, poked, changed;
 
-    struct trigger *triggers; /* the thread's */
+    struct trigger *triggers; /* the thread's, as the next one */
+    struct srv_ledger_walk walk;
 };
 
 /* One call or poll on its way through a thread. */
@@ -190,6 +192,8 @@ write_record(struct syn_server *server, struct srv_txn *txn, const struct verdic
             rc = syn_json_set_bool(record, "result_cut", true, err);
         if (rc == SYN_OK)
             rc = syn_json_set_str(record, "result_type", verdict->called->type, err);
+        if (rc == SYN_OK)
+            rc = srv_destination_tell(server, txn, record, err);
     }
     return rc < 0 ? rc : srv_txn_replace(txn, key, revision, record, err);
 }
@@ -243,8 +247,10 @@ judge(struct syn_server *server, struct verdict *verdict, int rc, const struct s
     const struct srv_called *called = verdict->called;
     int64_t now = syn_wall_ms(server->world), age = now - syn_json_i64(call, "sent_ms", now);
     int64_t made = syn_json_i64(call, "attempts", 0);
+    /* What no function answered: it is suspended. */
+    bool unpaid = called->status == STATUS_UNPAID && called->way[0] == '\0';
     bool busy = rc == SYN_E_UNAVAILABLE || called->status == STATUS_MANY ||
-                called->status == STATUS_NOT_THERE;
+                called->status == STATUS_NOT_THERE || unpaid;
 
     verdict->attempts = busy ? made : made + 1;
     verdict->why = rc < 0 ? why->msg : called->error;
@@ -590,7 +596,7 @@ fire_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct s
     struct firing *firing = arg;
     const struct trigger *trigger = firing->trigger;
     char key[SRV_KEY_MAX], own_key[SRV_KEY_MAX];
-    int64_t revision, next;
+    int64_t revision = 0, next = 0;
     SYN_JSON(lasts);
     SYN_JSON(function);
     int rc = srv_load(server, srv_key(own_key, "function", trigger->function, NULL), &function,
@@ -687,7 +693,7 @@ add_function(void *arg, const char *key, json_t *function, int64_t revision, str
     if (!syn_str_eq(syn_document_state(function), "active"))
         return SYN_OK;
     json_array_foreach (json_object_get(syn_document_spec(function), "triggers"), i, row)
-        if (rc == SYN_OK && !syn_str_eq(syn_json_str(row, "type", ""), "http"))
+        if (rc == SYN_OK && (json_object_get(row, "queue") || json_object_get(row, "cron")))
             rc = add_trigger(events, function, row, err);
     return rc;
 }
@@ -717,6 +723,15 @@ read_triggers(struct srv_events *events)
         events->changed = true;
         (void)pthread_mutex_unlock(&events->lock);
     }
+}
+
+static void
+look_at_ledger(struct srv_events *events)
+{
+    struct syn_err err = {0};
+
+    if (srv_ledger_walk(events->server, &events->walk, &err) < 0)
+        syn_log_err(SYN_LOG_ERROR, "functions.ledger", &err);
 }
 
 /* Mark it as under way, unless it is, or too many are. */
@@ -825,6 +840,7 @@ run(void *arg)
             else
                 look_at_schedule(events, trigger);
         }
+        look_at_ledger(events);
         look_at_calls(events);
     } while (wait_a_while(events, &changed));
     drop_triggers(events);

@@ -12,7 +12,7 @@
 #include <synor/infra/http_pass.h>
 #include <synor/orchestration/document.h>
 
-#include "function_priv.h"
+#include "function_calls_priv.h"
 
 #define WAITS 800 /* of 10 ms */
 
@@ -23,10 +23,12 @@ struct gateway {
     struct syn_http_server *http;
     atomic_int calls, status; /* what it answers with */
     atomic_int scheduled;
+    pthread_mutex_t lock;
+    char events[4096]; /* bodies of storage and the ledger, a line each; under `lock` */
     char dir[SRV_PATH_MAX], socket[SRV_PATH_MAX + 32];
 };
 
-static struct gateway played;
+static struct gateway played = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static int
 answer(struct syn_http_req *req, void *ctx, struct syn_err *err)
@@ -41,6 +43,15 @@ answer(struct syn_http_req *req, void *ctx, struct syn_err *err)
     atomic_fetch_add(&gateway->calls, 1);
     if (syn_str_eq(trigger, "schedule"))
         atomic_fetch_add(&gateway->scheduled, 1);
+    if (syn_str_eq(trigger, "storage") || syn_str_eq(trigger, "ledger")) {
+        size_t at;
+
+        (void)pthread_mutex_lock(&gateway->lock);
+        at = strlen(gateway->events);
+        (void)snprintf(gateway->events + at, sizeof(gateway->events) - at, "%s %.*s\n", trigger,
+                       (int)len, body);
+        (void)pthread_mutex_unlock(&gateway->lock);
+    }
     if (status >= 500)
         rc = syn_http_reply_header(req, "x-synor-error", "Asked", err);
     if (rc == SYN_OK && syn_str_eq(trigger, "queue") && strstr(body, "\"bad\"") != NULL) {
@@ -88,6 +99,7 @@ gateway_open(struct house *house)
     struct syn_err err;
 
     atomic_store(&played.status, 200);
+    played.events[0] = '\0';
     (void)snprintf(played.dir, sizeof(played.dir), "%s/function", house->dir);
     (void)snprintf(played.socket, sizeof(played.socket), "%s/gateway.sock", played.dir);
     (void)mkdir(played.dir, 0700);
@@ -209,6 +221,108 @@ one_that_fails_is_made_again_later(void **state)
     (void)syn_client_free(client);
 }
 
+/* Until the queue has a message; its body is the caller's. */
+static json_t *
+await_told(struct syn_client *client, const char *queue)
+{
+    char path[128];
+    struct syn_err err;
+    json_t *body = NULL;
+    SYN_BUF(text);
+
+    (void)snprintf(path, sizeof(path), "/v1/queues/%s/messages", queue);
+    for (int i = 0; i < WAITS && text.len == 0; i++) {
+        SYN_JSON(list);
+
+        (void)usleep(10000);
+        must(client, "GET", path, NULL, &list);
+        syn_buf_adds(&text,
+                     syn_json_str(json_array_get(json_object_get(list, "items"), 0), "body", ""));
+    }
+    assert_done(syn_json_parse(syn_buf_text(&text), text.len, &body, &err), &err);
+    return body;
+}
+
+/* One that was given up, which takes too long to wait for. */
+static int
+give_up(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    return srv_destination_tell(server, txn, arg, err);
+}
+
+static void
+what_came_of_it_is_told(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX], path[256];
+    struct syn_client *client = with_function(
+        house, "told", ",'destinations':{'success':'queue:good','failure':'queue:bad'}", id);
+    SYN_JSON(untold);
+    SYN_JSON(record);
+    SYN_JSON(message);
+    SYN_JSON(many);
+    SYN_JSON(cut);
+    SYN_JSON(failed);
+    struct syn_err err;
+
+    gateway_open(house);
+    /* Nobody is there to be told: the call ends all the same, and its record says so. */
+    ask(client, "{'a':1}", path);
+    untold = tried(client, path, "succeeded", 1);
+    assert_string_equal(syn_json_str(untold, "destination", ""), "queue:good");
+    assert_string_equal(syn_json_str(untold, "destination_error", ""), "there is no queue good");
+    must(client, "PUT", "/v1/queues/good", "{}", NULL);
+    ask(client, "{'a':2}", path);
+    record = tried(client, path, "succeeded", 1);
+    assert_null(json_object_get(record, "destination_error"));
+    message = await_told(client, "good");
+    assert_string_equal(syn_json_str(message, "invocation", ""), strrchr(path, '/') + 1);
+    assert_string_equal(syn_json_str(message, "function", ""), id);
+    assert_string_equal(syn_json_str(message, "name", ""), "f");
+    assert_string_equal(syn_json_str(message, "trigger", ""), "invoke");
+    assert_string_equal(syn_json_str(message, "state", ""), "succeeded");
+    assert_string_equal(syn_json_str(message, "result", ""), "{\"a\":2}");
+    /* A result that no message takes is in the record alone: quotes take two bytes there. */
+    must(client, "DELETE", "/v1/queues/good/messages", NULL, NULL);
+    many = json_array();
+    for (int i = 0; i < 13500; i++)
+        assert_int_equal(json_array_append_new(many, json_string("")), 0);
+    assert_int_equal(call_json(client, "POST", "/v1/functions/f/invoke?async=true", many, NULL),
+                     SYN_OK);
+    cut = await_told(client, "good");
+    assert_true(syn_json_bool(cut, "result_cut", false));
+    assert_null(json_object_get(cut, "result"));
+    must(client, "PUT", "/v1/queues/bad", "{}", NULL);
+    assert_done(syn_json_set_str(record, "state", "failed", &err), &err);
+    assert_done(srv_change(house->server, "a call", give_up, record, NULL, &err), &err);
+    failed = await_told(client, "bad");
+    assert_string_equal(syn_json_str(failed, "state", ""), "failed");
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
+static void
+one_that_is_suspended_waits(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX], path[256];
+    struct syn_client *client = with_function(house, "unpaid", "", id);
+    int before;
+    SYN_JSON(record);
+
+    gateway_open(house);
+    atomic_store(&played.status, 402); /* the gateway's own, without a way */
+    before = atomic_load(&played.calls);
+    ask(client, "{}", path);
+    for (int i = 0; i < WAITS && atomic_load(&played.calls) == before; i++)
+        (void)usleep(10000);
+    atomic_store(&played.status, 200);
+    record = tried(client, path, "succeeded", 1);
+    assert_int_equal(syn_json_i64(record, "http_status", 0), 200);
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
 static void
 it_is_waited_for(void **state)
 {
@@ -286,6 +400,128 @@ a_schedule_calls(void **state)
     (void)syn_client_free(client);
 }
 
+/* Until the function was called with `text` in what happened so often. */
+static void
+await_events(const char *text, int count)
+{
+    char seen[sizeof(played.events)];
+    int found = 0;
+
+    for (int i = 0; i < WAITS && found < count; i++) {
+        (void)usleep(10000);
+        (void)pthread_mutex_lock(&played.lock);
+        memcpy(seen, played.events, sizeof(seen));
+        (void)pthread_mutex_unlock(&played.lock);
+        found = 0;
+        for (const char *at = seen; (at = strstr(at, text)) != NULL; at++)
+            found++;
+    }
+    if (found != count)
+        fail_msg("%d of \"%s\" in:\n%s", found, text, seen);
+}
+
+static void
+put_name(struct syn_client *client, const char *name, const char *cid)
+{
+    char path[128], body[SYN_CID_TEXT_MAX + 32];
+
+    (void)snprintf(path, sizeof(path), "/v1/names?name=%s", name);
+    (void)snprintf(body, sizeof(body), "{'cid':'%s'}", cid);
+    must(client, "PUT", path, body, NULL);
+}
+
+static void
+names_call(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX], cid[SYN_CID_TEXT_MAX], want[512];
+    struct syn_client *client =
+        with_function(house, "names",
+                      ",'triggers':[{'type':'storage','prefix':'in/'},"
+                      "{'type':'storage','prefix':'in/a','events':['put']},"
+                      "{'type':'storage','prefix':'once/','events':['delete']}]",
+                      id);
+
+    store_source(client, cid);
+    put_name(client, "other/a", cid);
+    put_name(client, "once/a", cid);
+    put_name(client, "in/a", cid); /* two triggers fit, and it is called once */
+    must(client, "DELETE", "/v1/names?name=in/a", NULL, NULL);
+    must(client, "DELETE", "/v1/names?name=once/a", NULL, NULL);
+    assert_int_equal(call(client, "DELETE", "/v1/names?name=once/a", NULL, NULL, NULL),
+                     SYN_E_NOTFOUND);
+    gateway_open(house);
+    await_events("storage ", 3);
+    (void)snprintf(want, sizeof(want), "\"cid\":\"%s\",\"event\":\"put\",\"name\":\"in/a\"}", cid);
+    await_events(want, 1);
+    await_events("\"event\":\"delete\",\"name\":\"in/a\"}", 1);
+    await_events("\"event\":\"delete\",\"name\":\"once/a\"}", 1);
+    /* What it listens to no more calls it no more. */
+    must(client, "PATCH", "/v1/functions/f",
+         "{'spec':{'triggers':[{'type':'storage','prefix':'in/','events':['delete']}]}}", NULL);
+    put_name(client, "in/b", cid);
+    must(client, "DELETE", "/v1/names?name=in/b", NULL, NULL);
+    await_events("\"event\":\"delete\",\"name\":\"in/b\"}", 1);
+    await_events("storage ", 4);
+    must(client, "DELETE", "/v1/functions/f", NULL, NULL);
+    put_name(client, "in/c", cid);
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
+static void
+money_calls(void **state)
+{
+    struct house *house = *state;
+    char id[SYN_ID_MAX], token[SYN_TOKEN_LEN + 1];
+    struct syn_client *client = with_function(
+        house, "money", ",'triggers':[{'type':'ledger','events':['transfer','settle']}]", id);
+
+    gateway_open(house);
+    must(house->client, "POST", "/v1/accounts/money/faucet", "{'amount':'1'}", NULL);
+    must(client, "POST", "/v1/transfers",
+         "{'from':'money','to':'kept','amount':'0.25','memo':'first'}", NULL);
+    await_events("\"amount\":\"-0.25\"", 1);
+    await_events("\"memo\":\"first\"", 1);
+    gateway_close();
+    /* Nobody is there, and the server starts anew: nothing is lost, or told again as new. */
+    must(client, "POST", "/v1/transfers",
+         "{'from':'money','to':'kept','amount':'0.5','memo':'second'}", NULL);
+    (void)syn_client_free(client);
+    house_close(house);
+    house_open(house);
+    gateway_open(house);
+    new_token(house->client, "money", "tenant", "", token);
+    client = client_of(house, token);
+    await_token(client);
+    await_events("\"memo\":\"second\"", 1);
+    await_events("ledger ", 1);
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
+static void
+all_that_the_ledger_has_may_call(void **state)
+{
+    static const char before[] = ",'triggers':[{'type':'ledger','events':[";
+    char more[256], id[SYN_ID_MAX];
+    size_t at = (size_t)snprintf(more, sizeof(more), "%s", before);
+    struct syn_client *client;
+
+    for (int kind = 0; kind <= SYN_LEDGER_KIND_REFUND; kind++)
+        at += (size_t)snprintf(more + at, sizeof(more) - at, "%s'%s'", kind > 0 ? "," : "",
+                               syn_ledger_kind_name((enum syn_ledger_kind)kind));
+    (void)snprintf(more + at, sizeof(more) - at, "]}]");
+    client = with_function(*state, "kinds", more, id);
+    gateway_open(*state);
+    must(((struct house *)*state)->client, "POST", "/v1/accounts/kinds/faucet", "{'amount':'1'}",
+         NULL);
+    await_events("\"amount\":\"1\"", 1);
+    await_events("\"event\":\"mint\"", 1); /* what was before it is nothing to it */
+    gateway_close();
+    (void)syn_client_free(client);
+}
+
 static void
 what_is_kept_survives_a_restart(void **state)
 {
@@ -314,9 +550,14 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_is_kept_and_made),
         cmocka_unit_test(one_that_fails_is_made_again_later),
+        cmocka_unit_test(what_came_of_it_is_told),
+        cmocka_unit_test(one_that_is_suspended_waits),
         cmocka_unit_test(it_is_waited_for),
         cmocka_unit_test(messages_are_taken_or_stay),
         cmocka_unit_test(a_schedule_calls),
+        cmocka_unit_test(names_call),
+        cmocka_unit_test(money_calls),
+        cmocka_unit_test(all_that_the_ledger_has_may_call),
         cmocka_unit_test(what_is_kept_survives_a_restart),
     };
 

@@ -3,6 +3,7 @@
  *     "function/ID", "function-of/...", "function-name/..."   as of every kind of work
  *     "function-version/ID/N"     a version, and whether it is ready
  *     "function-route/HASH"       who has a host, path and method of the gateway
+ *     "function-hook/ACCOUNT/ID"  what of names and the ledger calls it (function_hooks.c)
  *     "function-usage/ID"         all that its calls have used, by provider (function_usage.c)
  *     "function-minute/ID/MINUTE" what was called in a minute, for a day
  *     "invocation/ID/INVOCATION"  calls that are remembered, for a day

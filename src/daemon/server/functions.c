@@ -7,7 +7,7 @@
 #include <synor/workload/function_control.h>
 #include <synor/workload/function_spec.h>
 
-#include "function_priv.h"
+#include "function_calls_priv.h"
 #include "loads_priv.h"
 
 #define CID_FIELD   SYN_CID_TEXT_MAX
@@ -361,6 +361,9 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
         rc = srv_function_routes_put(server, txn, syn_document_id(change->function),
                                      srv_identity(change->req)->account, change->spec, err);
     if (rc == SYN_OK)
+        rc = srv_function_hooks_put(server, txn, syn_document_id(change->function),
+                                    srv_identity(change->req)->account, change->spec, err);
+    if (rc == SYN_OK)
         rc = write_change(txn, change, revision, err);
     return rc < 0 ? rc
                   : srv_idem_keep(server, &idem, txn, change->created ? 201 : 200, change->function,
@@ -545,6 +548,8 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *function, 
     char key[SRV_KEY_MAX];
     int rc = srv_function_routes_put(server, txn, id, account, NULL, err);
 
+    if (rc == SYN_OK)
+        rc = srv_function_hooks_put(server, txn, id, account, NULL, err);
     if (rc == SYN_OK)
         rc = srv_txn_delete(txn, srv_key(key, "function-usage", id, NULL), err);
     return rc < 0 ? rc

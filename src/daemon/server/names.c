@@ -3,7 +3,7 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
-#include "server_priv.h"
+#include "function_calls_priv.h"
 
 #define NAME_MAX_BYTES 200
 
@@ -110,6 +110,8 @@ srv_name_put(struct syn_server *server, struct srv_txn *txn, const char *account
                            syn_format_time(syn_wall_ms(server->world), at));
     if (rc == SYN_OK)
         rc = srv_txn_put(txn, key, doc, err);
+    if (rc == SYN_OK)
+        rc = srv_name_happened(server, txn, account, name, text, true, err);
     if (rc == SYN_OK && ret_doc != NULL)
         *ret_doc = SYN_TAKE(doc);
     return rc;
@@ -180,26 +182,38 @@ lookup_name(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : syn_http_reply_json(req, 200, doc, err);
 }
 
+struct forgetting {
+    const char *account, *name;
+};
+
+static int
+forget_name(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    const struct forgetting *forgetting = arg;
+    char key[SRV_KEY_MAX];
+    int64_t revision = 0;
+    SYN_JSON(doc);
+    int rc = srv_load(server, srv_key(key, "name", forgetting->account, forgetting->name), &doc,
+                      &revision, err);
+
+    if (rc == SRV_ABSENT)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is nothing named %s", forgetting->name);
+    if (rc == SYN_OK)
+        rc = srv_txn_check(txn, key, revision, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(txn, key, err);
+    return rc < 0 ? rc
+                  : srv_name_happened(server, txn, forgetting->account, forgetting->name,
+                                      syn_json_str(doc, "cid", ""), false, err);
+}
+
 static int
 delete_name(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    char key[SRV_KEY_MAX];
-    const char *name;
-    int64_t revision;
-    SYN_JSON(doc);
-    SRV_TXN(txn);
-    int rc = query_name(req, &name, err);
+    struct forgetting forgetting = {.account = srv_identity(req)->account};
+    int rc = query_name(req, &forgetting.name, err);
 
-    if (rc == SYN_OK)
-        rc = srv_load(ctx, srv_key(key, "name", srv_identity(req)->account, name), &doc, &revision,
-                      err);
-    if (rc == SRV_ABSENT)
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is nothing named %s", name);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, key, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(ctx, &txn, NULL, err);
-    return rc < 0 ? rc : SYN_OK;
+    return rc < 0 ? rc : srv_change(ctx, "the name", forget_name, &forgetting, NULL, err);
 }
 
 static int

@@ -20,7 +20,7 @@
 #define MESSAGES_MAX      1000000 /* in one queue, about */
 #define COUNT_EVERY       64      /* sends: one of them counts */
 #define BATCH_MAX         100     /* messages in one request */
-#define MESSAGE_BYTES_MAX SYN_FIELD_STR_MAX
+#define MESSAGE_BYTES_MAX SRV_QUEUE_BODY_MAX
 #define LOOK_MAX          1000 /* messages that are looked at to count what is due */
 #define NOTHING           1    /* there is nothing to write */
 
@@ -326,26 +326,37 @@ put_message(struct srv_txn *txn, const char *account, const char *name, int64_t 
     return srv_txn_replace(txn, message_key(key, account, name, receipt), 0, message, err);
 }
 
+/* As it was given: {body, attributes?, delay_ms?}. */
 static int
-send_one(struct syn_server *server, struct srv_txn *txn, struct sending *sending,
-         const json_t *given, const struct syn_queue_rules *rules, struct syn_err *err)
+put_new(struct syn_server *server, struct srv_txn *txn, const struct sending *sending,
+        const json_t *given, const struct syn_queue_rules *rules, char id[SYN_FORMAT_MAX],
+        struct syn_err *err)
 {
     int64_t now = syn_wall_ms(server->world), sequence = next_sequence(server);
     int64_t delay = syn_json_i64(given, "delay_ms", rules->delay_ms);
-    char id[SYN_FORMAT_MAX];
-    json_t *seen = NULL;
     SYN_JSON(message);
     int rc;
 
-    (void)snprintf(id, sizeof(id), "%016" PRIx64, (uint64_t)sequence);
+    (void)snprintf(id, SYN_FORMAT_MAX, "%016" PRIx64, (uint64_t)sequence);
     rc = syn_json_pack(&message, err, "{s:s, s:s, s:I, s:I}", "id", id, "body",
                        syn_json_str(given, "body", ""), "sent_ms", (json_int_t)now, "receives",
                        (json_int_t)0);
     if (rc == SYN_OK && json_object_get(given, "attributes"))
         rc = syn_json_set_take(message, "attributes",
                                json_incref(json_object_get(given, "attributes")), err);
-    if (rc == SYN_OK)
-        rc = put_message(txn, sending->account, sending->name, now + delay, sequence, message, err);
+    return rc < 0 ? rc
+                  : put_message(txn, sending->account, sending->name, now + delay, sequence,
+                                message, err);
+}
+
+static int
+send_one(struct syn_server *server, struct srv_txn *txn, struct sending *sending,
+         const json_t *given, const struct syn_queue_rules *rules, struct syn_err *err)
+{
+    char id[SYN_FORMAT_MAX];
+    json_t *seen = NULL;
+    int rc = put_new(server, txn, sending, given, rules, id, err);
+
     if (rc == SYN_OK)
         rc = syn_json_pack(&seen, err, "{s:s}", "id", id);
     return rc < 0 ? rc
@@ -365,30 +376,54 @@ check_full(struct syn_server *server, const char *account, const char *name, str
                : rc;
 }
 
+/* Its rules, once there is room; within `txn` it stays as it is. */
+static int
+open_for(struct syn_server *server, struct srv_txn *txn, const struct sending *sending,
+         struct syn_queue_rules *ret_rules, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    int64_t revision = 0;
+    SYN_JSON(queue);
+    int rc = srv_need(server, srv_key(key, "queue", sending->account, sending->name), "queue",
+                      &queue, &revision, err);
+
+    if (rc == SYN_OK && next_sequence(server) % COUNT_EVERY == 0)
+        rc = check_full(server, sending->account, sending->name, err);
+    if (rc == SYN_OK)
+        *ret_rules = rules_of(queue);
+    return rc < 0 ? rc : srv_txn_check(txn, key, revision, err);
+}
+
+int
+srv_queue_put(struct syn_server *server, struct srv_txn *txn, const char *account, const char *name,
+              const char *body, struct syn_err *err)
+{
+    const struct sending sending = {.account = account, .name = name};
+    struct syn_queue_rules rules = {0};
+    char id[SYN_FORMAT_MAX];
+    SYN_JSON(given);
+    int rc = open_for(server, txn, &sending, &rules, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&given, err, "{s:s}", "body", body);
+    return rc < 0 ? rc : put_new(server, txn, &sending, given, &rules, id, err);
+}
+
 static int
 send_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
     struct sending *sending = arg;
     const json_t *given, *all = json_object_get(syn_http_req_json(sending->req), "messages");
-    struct syn_queue_rules rules;
-    char key[SRV_KEY_MAX];
-    int64_t revision = 0;
+    struct syn_queue_rules rules = {0};
     struct srv_idem idem;
-    SYN_JSON(queue);
     size_t i;
     int rc = srv_idem_begin(server, sending->req, &idem, err);
 
     if (rc != SYN_OK)
         return rc;
-    rc = srv_need(server, srv_key(key, "queue", sending->account, sending->name), "queue", &queue,
-                  &revision, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_check(txn, key, revision, err);
-    if (rc == SYN_OK && next_sequence(server) % COUNT_EVERY == 0)
-        rc = check_full(server, sending->account, sending->name, err);
+    rc = open_for(server, txn, sending, &rules, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(srv_again(&sending->answer), err, "{s:[]}", "messages");
-    rules = rules_of(queue);
     json_array_foreach (all, i, given)
         if (rc == SYN_OK)
             rc = send_one(server, txn, sending, given, &rules, err);

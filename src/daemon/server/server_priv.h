@@ -732,6 +732,14 @@ SYN_MUST int srv_renew(struct syn_server *server, struct srv_txn *txn, const jso
 SYN_MUST int srv_network_set(struct syn_server *server, struct srv_txn *txn, const char *service,
                              const char *item, bool on, struct syn_err *err);
 
+/* --- queues (queues.c) ------------------------------------------------------------------------ */
+
+#define SRV_QUEUE_BODY_MAX SYN_FIELD_STR_MAX /* bytes of a message */
+
+/** Send a message within `txn`. NOTFOUND: the account has no such queue; LIMIT: it is full. */
+SYN_MUST int srv_queue_put(struct syn_server *server, struct srv_txn *txn, const char *account,
+                           const char *name, const char *body, struct syn_err *err);
+
 /* --- names and logs
  * ----------------------------------------------------------------------------------- */
 

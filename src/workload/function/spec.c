@@ -17,6 +17,9 @@
 #define HOST_MAX         253
 #define BATCH_MAX        100
 #define DEPENDENCIES_MAX 255
+#define NAME_PREFIX_MAX  200 /* of names of content */
+#define EVENTS_MAX       8
+#define DESTINATION_MAX  128
 
 static const char *const reserved_env[] = {"PORT"};
 static const char *const methods[] = {"GET",   "HEAD",    "POST",    "PUT",  "DELETE",
@@ -37,7 +40,7 @@ static const struct syn_field cors_fields[] = {
 static const struct syn_schema cors_schema = SYN_SCHEMA("FunctionCors", cors_fields);
 
 static const struct syn_field trigger_fields[] = {
-    {.name = "type", .kind = SYN_FIELD_STR, .required = true, .choices = "http|schedule|queue",
+    {.name = "type", .kind = SYN_FIELD_STR, .required = true, .choices = "http|schedule|queue|storage|ledger",
      .help = "what calls it"},
     {.name = "host", .kind = SYN_FIELD_STR, .min = 0, .max = HOST_MAX,
      .help = "http: requests for this host alone; without it any"},
@@ -59,8 +62,21 @@ static const struct syn_field trigger_fields[] = {
     {.name = "queue", .kind = SYN_FIELD_NAME, .help = "queue: of the account; its messages are the events"},
     {.name = "batch", .kind = SYN_FIELD_I64, .min = 1, .max = BATCH_MAX,
      .help = "queue: so many messages at most in one call; default 1"},
+    {.name = "prefix", .kind = SYN_FIELD_STR, .min = 0, .max = NAME_PREFIX_MAX,
+     .help = "storage: the account's names that begin so; \"\" all of them"},
+    {.name = "events", .kind = SYN_FIELD_LIST, .min = 1, .max = EVENTS_MAX,
+     .help = "storage: put, delete; ledger: mint, transfer, escrow, settle, refund; without it all"},
 };
 static const struct syn_schema trigger_schema = SYN_SCHEMA("FunctionTrigger", trigger_fields);
+
+static const struct syn_field destination_fields[] = {
+    {.name = "success", .kind = SYN_FIELD_STR, .min = 1, .max = DESTINATION_MAX,
+     .help = "queue:NAME: what came of calls that went well"},
+    {.name = "failure", .kind = SYN_FIELD_STR, .min = 1, .max = DESTINATION_MAX,
+     .help = "queue:NAME: of calls that were given up"},
+};
+static const struct syn_schema destination_schema =
+    SYN_SCHEMA("FunctionDestinations", destination_fields);
 
 static const struct syn_field spec_fields[] = {
     {.name = "runtime", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = SYN_FUNCTION_REF_MAX,
@@ -101,6 +117,8 @@ static const struct syn_field spec_fields[] = {
      .help = "variables of the environment that are set to secrets of the account: {VARIABLE: NAME}"},
     {.name = "triggers", .kind = SYN_FIELD_LIST, .sub = &trigger_schema, .min = 0,
      .max = SYN_FUNCTION_TRIGGERS_MAX, .fallback = "[]", .help = "what calls it, besides functions.invoke"},
+    {.name = "destinations", .kind = SYN_FIELD_OBJ, .sub = &destination_schema,
+     .help = "where it is told what came of calls that nobody waits for"},
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where instances may run; \"\" anywhere"},
     {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata", .fallback = "\"auto\"",
@@ -117,7 +135,8 @@ static const struct syn_field spec_fields[] = {
 const struct syn_schema syn_function_spec_schema = SYN_SCHEMA("FunctionSpec", spec_fields);
 
 /* What versions are not made of. */
-static const char *const kept[] = {"triggers", "max_budget", "billing_period_ms", "suspended"};
+static const char *const kept[] = {"triggers", "destinations", "max_budget", "billing_period_ms",
+                                   "suspended"};
 
 bool
 syn_function_spec_same(const json_t *a, const json_t *b)
@@ -156,13 +175,28 @@ syn_function_spec_keep(json_t *spec, const json_t *function, struct syn_err *err
 /* Each kind has keys of its own, and the others' mean nothing to it. */
 static const struct {
     const char *type;
-    const char *needs;
+    const char *needs; /* or NULL */
     const char *keys[6];
+    const char *events[EVENTS_MAX];
 } kinds[] = {
-    {"http", "path", {"path", "host", "methods", "cors", "auth"}},
-    {"schedule", "cron", {"cron", "zone", "missed", "payload"}},
-    {"queue", "queue", {"queue", "batch"}},
+    {"http", "path", {"path", "host", "methods", "cors", "auth"}, {NULL}},
+    {"schedule", "cron", {"cron", "zone", "missed", "payload"}, {NULL}},
+    {"queue", "queue", {"queue", "batch"}, {NULL}},
+    {"storage", "prefix", {"prefix", "events"}, {"put", "delete"}},
+    {"ledger", NULL, {"events"}, {"mint", "transfer", "escrow", "settle", "refund"}},
 };
+
+/* The schema has the same types. */
+static size_t
+kind_of(const json_t *trigger)
+{
+    const char *type = syn_json_str(trigger, "type", "");
+    size_t kind = 0;
+
+    while (!syn_str_eq(kinds[kind].type, type))
+        kind++;
+    return kind;
+}
 
 static bool
 has_key(size_t kind, const char *key)
@@ -178,15 +212,13 @@ check_keys(json_t *trigger, const char *path, struct syn_err *err)
 {
     const char *type = syn_json_str(trigger, "type", ""), *key;
     json_t *value;
-    size_t kind = 0;
+    size_t kind = kind_of(trigger);
 
-    while (!syn_str_eq(kinds[kind].type, type))
-        kind++; /* the schema has the same types */
     json_object_foreach (trigger, key, value)
         if (!syn_str_eq(key, "type") && !has_key(kind, key))
             return SYN_FAIL(err, SYN_E_INVALID, "%s.%s: is of no use to a trigger of type %s", path,
                             key, type);
-    if (!json_object_get(trigger, kinds[kind].needs))
+    if (kinds[kind].needs != NULL && !json_object_get(trigger, kinds[kind].needs))
         return SYN_FAIL(err, SYN_E_INVALID, "%s.%s: a trigger of type %s needs it", path,
                         kinds[kind].needs, type);
     return SYN_OK;
@@ -294,6 +326,41 @@ check_schedule(json_t *trigger, const char *path, const struct syn_zone_source *
 }
 
 static int
+check_events(const json_t *trigger, const char *path, struct syn_err *err)
+{
+    const char *const *known = kinds[kind_of(trigger)].events;
+    const json_t *event;
+    SYN_BUF(all);
+    size_t i;
+
+    for (size_t k = 0; k < EVENTS_MAX && known[k] != NULL; k++)
+        syn_buf_addf(&all, "%s%s", k > 0 ? ", " : "", known[k]);
+    json_array_foreach (json_object_get(trigger, "events"), i, event) {
+        bool found = false;
+
+        for (size_t k = 0; k < EVENTS_MAX && known[k] != NULL; k++)
+            found = found || syn_str_eq(known[k], json_string_value(event));
+        if (!found)
+            return SYN_FAIL(err, SYN_E_INVALID, "%s.events[%zu]: \"%.20s\" is not one of %s", path,
+                            i, json_string_value(event), syn_buf_text(&all));
+    }
+    return SYN_OK;
+}
+
+/* It begins a name of content, or is empty. */
+static int
+check_prefix(const char *prefix, const char *path, struct syn_err *err)
+{
+    static const char good[] = "abcdefghijklmnopqrstuvwxyz0123456789._-/";
+
+    if (prefix[strspn(prefix, good)] != '\0' || prefix[0] == '/')
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "%s.prefix: \"%.60s\" begins no name: a-z 0-9 . _ - /, such as photos/",
+                        path, prefix);
+    return SYN_OK;
+}
+
+static int
 fill_in(json_t *trigger, const char *key, json_t *value, struct syn_err *err)
 {
     if (json_object_get(trigger, key)) {
@@ -303,12 +370,31 @@ fill_in(json_t *trigger, const char *key, json_t *value, struct syn_err *err)
     return syn_json_set_take(trigger, key, value, err);
 }
 
+/* All that there are of its kind. */
+static int
+fill_in_events(json_t *trigger, const char *const known[EVENTS_MAX], struct syn_err *err)
+{
+    json_t *events = json_object_get(trigger, "events");
+    int rc = SYN_OK;
+
+    if (events != NULL)
+        return SYN_OK;
+    events = json_array();
+    rc = syn_json_set_take(trigger, "events", events, err);
+    for (size_t i = 0; rc == SYN_OK && i < EVENTS_MAX && known[i] != NULL; i++)
+        rc = syn_json_append_take(events, json_string(known[i]), err);
+    return rc;
+}
+
 static int
 derive_trigger(json_t *trigger, struct syn_err *err)
 {
     const char *type = syn_json_str(trigger, "type", "");
+    size_t kind = kind_of(trigger);
     int rc = SYN_OK;
 
+    if (kinds[kind].events[0] != NULL)
+        return fill_in_events(trigger, kinds[kind].events, err);
     if (syn_str_eq(type, "http"))
         return fill_in(trigger, "host", json_string(""), err);
     if (syn_str_eq(type, "queue"))
@@ -338,11 +424,19 @@ routes_meet(const json_t *a, const json_t *b)
     return false;
 }
 
+/* One trigger has all events of a queue, of names that begin so, or of the ledger. */
 static bool
 same_source(const json_t *a, const json_t *b)
 {
-    return json_object_get(a, "queue") &&
-           syn_str_eq(syn_json_str(a, "queue", ""), syn_json_str(b, "queue", ""));
+    const char *type = syn_json_str(a, "type", "");
+
+    if (!syn_str_eq(type, syn_json_str(b, "type", "")))
+        return false;
+    if (syn_str_eq(type, "queue"))
+        return syn_str_eq(syn_json_str(a, "queue", ""), syn_json_str(b, "queue", ""));
+    if (syn_str_eq(type, "storage"))
+        return syn_str_eq(syn_json_str(a, "prefix", ""), syn_json_str(b, "prefix", ""));
+    return syn_str_eq(type, "ledger");
 }
 
 static int
@@ -361,6 +455,10 @@ check_triggers(json_t *triggers, const struct syn_zone_source *zones, struct syn
             rc = check_http(trigger, path, err);
         if (rc == SYN_OK && json_object_get(trigger, "cron"))
             rc = check_schedule(trigger, path, zones, err);
+        if (rc == SYN_OK && json_object_get(trigger, "prefix"))
+            rc = check_prefix(syn_json_str(trigger, "prefix", ""), path, err);
+        if (rc == SYN_OK)
+            rc = check_events(trigger, path, err);
         if (rc == SYN_OK)
             rc = derive_trigger(trigger, err);
         for (size_t k = 0; k < i && rc == SYN_OK; k++)
@@ -370,6 +468,25 @@ check_triggers(json_t *triggers, const struct syn_zone_source *zones, struct syn
                               k);
         if (rc < 0)
             return rc;
+    }
+    return SYN_OK;
+}
+
+static int
+check_destinations(const json_t *destinations, struct syn_err *err)
+{
+    static const char queue[] = "queue:";
+    const char *key;
+    json_t *value;
+
+    json_object_foreach ((json_t *)(uintptr_t)destinations, key, value) {
+        const char *text = json_string_value(value);
+
+        if (!syn_str_starts(text, queue) || !syn_name_ok(text + sizeof(queue) - 1))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.destinations.%s: \"%.80s\": expected queue:NAME, a queue of the "
+                            "account",
+                            key, text);
     }
     return SYN_OK;
 }
@@ -476,6 +593,8 @@ syn_function_spec_check(json_t *spec, const struct syn_zone_source *zones, struc
         rc = work_check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"),
                                 reserved_env, SYN_LEN(reserved_env), SYN_FUNCTION_ENV_BYTES_MAX,
                                 err);
+    if (rc == SYN_OK)
+        rc = check_destinations(json_object_get(spec, "destinations"), err);
     return rc < 0 ? rc : check_triggers(json_object_get(spec, "triggers"), zones, err);
 }
 

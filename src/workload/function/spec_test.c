@@ -29,7 +29,10 @@ test_defaults_and_again_unchanged(void **state)
     spec = parse("{" PYTHON ",\"memory_bytes\":\"1gb\",\"triggers\":["
                  "{\"type\":\"http\",\"path\":\"/api/{id}\",\"cors\":{}},"
                  "{\"type\":\"schedule\",\"cron\":\"0 4 * * *\"},"
-                 "{\"type\":\"queue\",\"queue\":\"mail\"}]}");
+                 "{\"type\":\"queue\",\"queue\":\"mail\"},"
+                 "{\"type\":\"storage\",\"prefix\":\"\"},"
+                 "{\"type\":\"storage\",\"prefix\":\"a/\",\"events\":[\"put\"]},"
+                 "{\"type\":\"ledger\"}],\"destinations\":{\"failure\":\"queue:lost\"}}");
     assert_done(syn_function_spec_check(spec, NULL, &err), &err);
     syn_function_spec_read(spec, &read);
     assert_string_equal(read.handler, "main.handler");
@@ -40,6 +43,13 @@ test_defaults_and_again_unchanged(void **state)
     assert_string_equal(syn_json_str(json_array_get(read.triggers, 1), "zone", ""), "UTC");
     assert_string_equal(syn_json_str(json_array_get(read.triggers, 1), "missed", ""), "once");
     assert_int_equal(syn_json_i64(json_array_get(read.triggers, 2), "batch", 0), 1);
+    for (size_t i = 3; i < 6; i++) {
+        static const size_t events[] = {2, 1, 5};
+
+        assert_int_equal(
+            json_array_size(json_object_get(json_array_get(read.triggers, i), "events")),
+            events[i - 3]);
+    }
     again = json_deep_copy(spec);
     assert_done(syn_function_spec_check(again, NULL, &err), &err);
     assert_true(json_equal(spec, again));
@@ -73,13 +83,30 @@ test_runtimes(void **state)
     assert_non_null(strstr(err.msg, "python311"));
 }
 
+/* A spec, and what is said of it. */
+struct refusal {
+    const char *text;
+    const char *says;
+};
+
+static void
+assert_refused(const struct refusal *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct syn_err err = {0};
+        SYN_JSON(spec);
+
+        spec = parse(rows[i].text);
+        assert_int_equal(syn_function_spec_check(spec, NULL, &err), SYN_E_INVALID);
+        if (!strstr(err.msg, rows[i].says))
+            fail_msg("%s\nsays: %s", rows[i].text, err.msg);
+    }
+}
+
 static void
 test_what_is_refused_says_where(void **state)
 {
-    static const struct {
-        const char *text;
-        const char *says;
-    } rows[] = {
+    static const struct refusal rows[] = {
         {"{\"runtime\":\"wasm\"}", "spec.code"},
         {"{\"code\":\"synor://a\"}", "spec.runtime"},
         {"{" PYTHON ",\"handler\":\"main\"}", "spec.handler"},
@@ -121,15 +148,37 @@ test_what_is_refused_says_where(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        struct syn_err err = {0};
-        SYN_JSON(spec);
+    assert_refused(rows, SYN_LEN(rows));
+}
 
-        spec = parse(rows[i].text);
-        assert_int_equal(syn_function_spec_check(spec, NULL, &err), SYN_E_INVALID);
-        if (!strstr(err.msg, rows[i].says))
-            fail_msg("%s\nsays: %s", rows[i].text, err.msg);
-    }
+static void
+test_events_and_destinations_are_checked(void **state)
+{
+    static const struct refusal rows[] = {
+        {"{" WASM ",\"triggers\":[{\"type\":\"storage\"}]}", "spec.triggers[0].prefix"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"storage\",\"prefix\":\"/a\"}]}",
+         "spec.triggers[0].prefix"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"storage\",\"prefix\":\"a\",\"batch\":2}]}",
+         "spec.triggers[0].batch"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"storage\",\"prefix\":\"a\",\"events\":"
+         "[\"put\",\"transfer\"]}]}",
+         "spec.triggers[0].events[1]: \"transfer\" is not one of put, delete"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"storage\",\"prefix\":\"a\"},"
+         "{\"type\":\"storage\",\"prefix\":\"a\",\"events\":[\"put\"]}]}",
+         "spec.triggers[1]"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"ledger\",\"events\":[\"slash\"]}]}",
+         "spec.triggers[0].events[0]: \"slash\" is not one of mint, transfer, escrow, settle, "},
+        {"{" WASM ",\"triggers\":[{\"type\":\"ledger\"},{\"type\":\"ledger\"}]}",
+         "spec.triggers[1]"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"ledger\",\"prefix\":\"a\"}]}",
+         "spec.triggers[0].prefix"},
+        {"{" WASM ",\"destinations\":{\"success\":\"topic:a\"}}", "spec.destinations.success"},
+        {"{" WASM ",\"destinations\":{\"failure\":\"queue:A b\"}}", "spec.destinations.failure"},
+        {"{" WASM ",\"destinations\":{\"always\":\"queue:a\"}}", "spec.destinations.always"},
+    };
+
+    (void)state;
+    assert_refused(rows, SYN_LEN(rows));
 }
 
 static void
@@ -160,6 +209,8 @@ test_what_makes_a_version(void **state)
     assert_true(syn_function_spec_same(a, b));
     assert_done(syn_json_set_bool(b, "suspended", true, &err), &err);
     assert_true(syn_function_spec_same(a, b));
+    assert_done(syn_json_set_take(b, "destinations", json_object(), &err), &err);
+    assert_true(syn_function_spec_same(a, b));
     assert_done(syn_json_set_i64(b, "timeout_ms", 5, &err), &err);
     assert_false(syn_function_spec_same(a, b));
 }
@@ -171,6 +222,7 @@ main(void)
         cmocka_unit_test(test_defaults_and_again_unchanged),
         cmocka_unit_test(test_runtimes),
         cmocka_unit_test(test_what_is_refused_says_where),
+        cmocka_unit_test(test_events_and_destinations_are_checked),
         cmocka_unit_test(test_methods_part_routes),
         cmocka_unit_test(test_what_makes_a_version),
     };
