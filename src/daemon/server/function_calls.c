@@ -108,8 +108,8 @@ begin_call(struct srv_calling *calling, struct busy *busy, struct syn_err *err)
 static void
 end_call(struct srv_calling *calling, struct busy *busy)
 {
-    assert(busy->before != NULL); /* it was begun */
     (void)pthread_mutex_lock(&calling->lock);
+    assert(busy->before != NULL); /* it was begun */
     *busy->before = busy->next;
     if (busy->next != NULL)
         busy->next->before = busy->before;
