@@ -50,15 +50,21 @@ ask(const char *host, const char *method, const char *path)
 }
 
 static void
-await(const char *host, const char *path, int status)
+await_method(const char *host, const char *method, const char *path, int status)
 {
     const int64_t until = syn_clock_ns() + GWT_WAIT_MS * INT64_C(1000000);
 
-    while (ask(host, "GET", path) != status) {
+    while (ask(host, method, path) != status) {
         if (syn_clock_ns() > until)
             fail_msg("%s: not %d: %.300s", path, status, answer);
         (void)usleep(2000);
     }
+}
+
+static void
+await(const char *host, const char *path, int status)
+{
+    await_method(host, "GET", path, status);
 }
 
 static void
@@ -302,6 +308,7 @@ test_early(void **state)
 
         gwt_put(world,
                 EARLY("deploying", "\"weight\": 0, \"state\": \"preparing\", \"endpoints\": []"));
+        await_method("y", "DELETE", "/hello", 405); /* it is known */
         assert_int_equal(pthread_create(&thread, NULL, ask_early, &status), 0);
         (void)usleep(100000);
         if (answers[i] == 200)
