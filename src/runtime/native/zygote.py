@@ -302,6 +302,9 @@ class Zygote:
         try:
             pid = os.fork()
             if pid == 0:
+                # With a copy of these it would not hear of the zygote's end, nor would others.
+                ours.close()
+                self.control.close()
                 child(self.host, self.bpf, theirs)
         finally:
             must(libc.setns(self.own_pids, NEWPID), "setns")
