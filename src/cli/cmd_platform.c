@@ -54,6 +54,7 @@
     {"price-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the price book", "What a new node asks: JSON, as `node price` sets it"}, \
     {"gpu-sharing", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "off|time-slice|mps", "off", "Let jobs have shares of one GPU"}, \
     {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}, \
+    {"allow-namespace-sandbox", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Run functions that chose it forked, on this kernel"}, \
     {"runtime", 0, "DRIVER", SYN_CLI_TEXT, 0, 0, false, false, "native|container", "native", "What runs instances: runc and gVisor, or containerd first"}, \
     {"instance-dns", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "forward|own|off", "forward", "Names for services: theirs and others', theirs alone, none"}, \
     {"mesh-listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the way to the server", "Where other nodes reach this one's mesh; none: it has none"}
@@ -321,6 +322,7 @@ start(struct syn_cli *cli, bool with_agent)
     up.labels = words.labels;
     up.bandwidth_bps = words.bandwidth_bps;
     up.runtime = syn_cli_text(cli, "runtime", NULL);
+    up.namespace_sandbox = syn_cli_has(cli, "allow-namespace-sandbox");
     up.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     up.mps_pipes = words.mps_pipes;
     up.dns = syn_cli_text(cli, "instance-dns", NULL);
@@ -393,6 +395,7 @@ run_agent(struct syn_cli *cli)
     agent.labels = words.labels;
     agent.bandwidth_bps = words.bandwidth_bps;
     agent.runtime = syn_cli_text(cli, "runtime", NULL);
+    agent.namespace_sandbox = syn_cli_has(cli, "allow-namespace-sandbox");
     agent.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     agent.mps_pipes = words.mps_pipes;
     agent.dns = syn_cli_text(cli, "instance-dns", NULL);

@@ -27,6 +27,7 @@
 #include <synor/infra/crypto.h>
 #include <synor/infra/oci_layout.h>
 #include <synor/runtime/container.h>
+#include <synor/runtime/forked.h>
 #include <synor/runtime/gpu.h>
 #include <synor/runtime/native.h>
 
@@ -40,7 +41,7 @@
 #define AGT_RETRY_MS      1000
 #define AGT_INSTANCES_MAX 256
 #define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
-#define AGT_RUNTIMES      5
+#define AGT_RUNTIMES      6
 #define AGT_DEVICES_MS    10000 /* for all drivers together to say what they know */
 #define AGT_DEVICES_MAX   256
 #define AGT_REPORT_MAX    120 /* samples in one report */
@@ -130,6 +131,9 @@ struct syn_agent {
     struct syn_native *natives[2];             /* gVisor, runc; NULL: what runs things was given */
     struct syn_container *container;           /* NULL: containerd has nothing to do here */
     bool wants_container;                      /* --runtime container */
+    bool namespace_sandbox;                    /* --allow-namespace-sandbox */
+    struct syn_forked *forked;                 /* NULL: zygotes have nothing to do here */
+    char namespace_missing[232];               /* why, though it is allowed; "": not so */
     size_t slots;                              /* in use of what follows: see runtimes.c */
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* a driver, or the one that was given, */
     struct syn_runtime_info infos[AGT_RUNTIMES]; /* and a class of sandboxes by it */
