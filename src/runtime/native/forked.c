@@ -9,6 +9,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -616,7 +618,23 @@ forked_destroy(void *self, const char *dir, struct syn_err *err)
 
 /* --- the trial -------------------------------------------------------------------------------- */
 
-static const char trial_program[] = "def main(begun, door):\n    raise SystemExit(0)\n";
+static const char trial_program[] = "def main(begun, door):\n    door.close()\n";
+
+/* Why it ended so: the last line of what it said. */
+static int
+tell_trial(int said, int status, struct syn_err *err)
+{
+    char text[1024];
+    ssize_t len = pread(said, text, sizeof(text) - 1, 0);
+    char *last;
+
+    while (len > 0 && text[len - 1] == '\n')
+        len--;
+    text[SYN_MAX(len, 0)] = '\0';
+    last = strrchr(text, '\n');
+    return SYN_FAIL(err, SYN_E_UNSUPPORTED, "a forked instance ended with status %d: %.120s",
+                    status, last ? last + 1 : text);
+}
 
 /* Fork one that ends at once. */
 static int
@@ -631,17 +649,20 @@ try_fork(const struct syn_forked *forked, struct syn_zygote *zygote, struct syn_
                                    .cpu_millicores = 1000,
                                    .scratch_bytes = INT64_C(1) << 20};
     char id[FORKED_ID_MAX];
-    SYN_FD(null);
+    SYN_FD(door);
+    SYN_FD(said);
     int64_t until_ms = forked_mono_ms() + TRIAL_MS;
     int status = 0, rc;
     pid_t pid;
 
-    null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0)
-        return SYN_FAIL_SYS(err, errno, "opening /dev/null");
+    door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    said = memfd_create("trial", MFD_CLOEXEC);
+    if (door < 0 || said < 0)
+        return SYN_FAIL_SYS(err, errno, "trying a fork");
     (void)snprintf(id, sizeof(id), "trial-%08x", syn_bundle_id_base(forked->root));
     spec.id = id;
-    spec.door = spec.log = null;
+    spec.door = door;
+    spec.log = said;
     rc = syn_zygote_fork(zygote, &spec, &pid, err);
     if (rc < 0)
         return rc;
@@ -652,7 +673,7 @@ try_fork(const struct syn_forked *forked, struct syn_zygote *zygote, struct syn_
     } while (rc == SYN_ZYGOTE_RUNS && forked_mono_ms() < until_ms);
     (void)!syn_zygote_destroy(zygote, pid, NULL);
     if (rc == SYN_OK && status != 0)
-        rc = SYN_FAIL(err, SYN_E_UNSUPPORTED, "a forked instance ended with status %d", status);
+        rc = tell_trial(said, status, err);
     return rc == SYN_ZYGOTE_RUNS ? SYN_FAIL(err, SYN_E_UNSUPPORTED, "a forked instance hangs") : rc;
 }
 
