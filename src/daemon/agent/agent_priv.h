@@ -43,7 +43,8 @@
 #define AGT_INSTANCES_MAX 256
 #define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
 #define AGT_RUNTIMES      6
-#define AGT_DEVICES_MS    10000 /* for all drivers together to say what they know */
+#define AGT_NAMESPACE     "namespace" /* the sandbox that is had by name alone */
+#define AGT_DEVICES_MS    10000       /* for all drivers together to say what they know */
 #define AGT_DEVICES_MAX   256
 #define AGT_REPORT_MAX    120 /* samples in one report */
 

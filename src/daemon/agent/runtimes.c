@@ -24,7 +24,6 @@
 #define NATIVE    "native"
 #define CONTAINER "container"
 #define ZYGOTE    "zygote"
-#define NAMESPACE "namespace"
 
 static const char *const container_classes[] = {"gvisor", "runc", "kata"};
 
@@ -133,7 +132,7 @@ make_forked(struct syn_agent *agent, const char *root, struct syn_err *err)
     (void)snprintf(path, sizeof(path), "%s/forked", root);
     rc = syn_forked_new(&options, &agent->forked, err);
     if (rc == SYN_OK)
-        add_slot(agent, syn_forked_runtime(agent->forked), ZYGOTE, NAMESPACE);
+        add_slot(agent, syn_forked_runtime(agent->forked), ZYGOTE, AGT_NAMESPACE);
     return rc;
 }
 
@@ -197,7 +196,7 @@ agt_runtimes_open(struct syn_agent *agent, struct syn_err *err)
     }
     for (size_t i = 0; i < agent->slots; i++) {
         try_slot(agent, i, &why[i]);
-        any = any || (agent->works[i] && !syn_str_eq(agent->infos[i].sandbox, NAMESPACE));
+        any = any || (agent->works[i] && !syn_str_eq(agent->infos[i].sandbox, AGT_NAMESPACE));
         if (agent->wants_container && !agent->works[0]) {
             (void)SYN_FAIL(err, SYN_E_UNSUPPORTED, "--runtime container: %.200s", why[0].msg);
             return SYN_E_UNSUPPORTED;
@@ -224,7 +223,7 @@ static bool
 is_asked_for(const struct syn_runtime_info *info, const char *wanted)
 {
     return syn_str_eq(wanted, info->sandbox) ||
-           (syn_str_eq(wanted, "auto") && !syn_str_eq(info->sandbox, NAMESPACE));
+           (syn_str_eq(wanted, "auto") && !syn_str_eq(info->sandbox, AGT_NAMESPACE));
 }
 
 /* --- choosing -----------------------------------------------------------------------------------
@@ -313,8 +312,8 @@ tell_namespace(const struct syn_agent *agent, json_t *list, struct syn_err *err)
     if (!agent->namespace_sandbox || agent->forked == NULL)
         return SYN_OK;
     if (agent->namespace_missing[0] != '\0') {
-        rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s}", "name", NAMESPACE, "state", "missing",
-                           "message", agent->namespace_missing, "runtime", ZYGOTE);
+        rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s}", "name", AGT_NAMESPACE, "state",
+                           "missing", "message", agent->namespace_missing, "runtime", ZYGOTE);
         return rc < 0 ? rc : syn_json_append_take(list, row, err);
     }
     syn_forked_look(agent->forked, &state);
