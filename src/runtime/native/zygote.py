@@ -261,7 +261,6 @@ def run(host, bpf, fds, begun):
     os.environ.update(pair.split("=", 1) for pair in config["env"])
     door = socket.socket(fileno=door_fd)
     close_all_but([door_fd])
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # until the function has its own
     program = Filter(len(bpf) // 8, ctypes.cast(bpf, ctypes.c_void_p))
     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program))
     host.main(begun, door)
@@ -408,6 +407,9 @@ def main():
         importlib.import_module(name)
     zygote = Zygote(control, host, bpf)
     make_root(order["image"], order["root"])
+    # Who is the first in its namespace never gets a signal that it has no handler for, and it may be
+    # stopped before the function has set its own.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     set_capabilities((CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_NET_ADMIN,
                       CAP_SYS_CHROOT, CAP_SYS_ADMIN))
     try:
