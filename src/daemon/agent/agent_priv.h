@@ -208,6 +208,7 @@ struct agt_instance {
     atomic_bool changed;            /* since the thread looked */
     bool preparing_told;            /* whose turn it is */
     bool noticed;                   /* likewise: the program has been told why it must stop */
+    bool running_untold;            /* likewise: the server hears it with how healthy it is */
     bool finished;                  /* likewise: it has ended, and the server knows all of it */
     struct agt_start start;         /* likewise: of a function's, how it came */
     char gateway[AGT_RESOLVER_MAX]; /* likewise: where it asks for names; "": nowhere of ours */
