@@ -169,6 +169,17 @@ def another_account_has_a_zygote_of_its_own_and_no_secret_is_shared(p):
 
 
 @case
+def one_that_is_suspended_does_not_run(p):
+    need(p)
+    before = set(forked(p))
+    p.cli(*FUNCTION, "suspend", "one", "--yes")
+    wait_until("its instance has ended", 20, lambda: len(before - set(forked(p))) == 1)
+    equal(len(forked(p)), 2)
+    p.cli(*FUNCTION, "resume", "one")
+    answers("one")
+
+
+@case
 def what_uses_too_much_memory_is_told_so(p):
     need(p)
     status, said = call("/two/fill")
