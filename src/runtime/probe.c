@@ -113,8 +113,8 @@ probe_namespace(struct syn_probe *probe, const struct syn_native *native)
     char root[SYN_PATH_MAX];
     const struct syn_forked_options options = {.root = root};
     struct syn_forked *forked = NULL;
-    struct syn_runtime_info info;
-    struct syn_runtime runtime;
+    struct syn_runtime_info info = {.detail = ""};
+    struct syn_runtime runtime = {0};
     struct syn_err err = {0};
     int rc = syn_path_format(root, sizeof(root), &err, "%s/forked", native->root);
 
