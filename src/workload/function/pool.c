@@ -93,6 +93,14 @@ make_env(const struct making *making, json_t **ret, struct syn_err *err)
     return rc;
 }
 
+/* How its instances are started where their node can. */
+static const char *
+start_way(const struct making *making)
+{
+    (void)making;
+    return "cold";
+}
+
 static int
 set_function(const struct making *making, struct syn_err *err)
 {
@@ -101,10 +109,11 @@ set_function(const struct making *making, struct syn_err *err)
     int rc = make_env(making, &env, err);
 
     if (rc == SYN_OK)
-        rc = syn_json_pack(&function, err, "{s:s, s:I, s:s, s:s, s:o}", "id", making->pool->id,
+        rc = syn_json_pack(&function, err, "{s:s, s:I, s:s, s:s, s:s, s:o}", "id", making->pool->id,
                            "version", (json_int_t)making->pool->version, "language",
                            making->spec.language.name, "language_version",
-                           language_version(making, version), "env", env);
+                           language_version(making, version), "start", start_way(making), "env",
+                           env);
     return rc < 0 ? rc : syn_json_set_take(making->service, "function", function, err);
 }
 
