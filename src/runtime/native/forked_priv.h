@@ -75,6 +75,7 @@ struct forked_row {
     bool lost;
     int status; /* of waitpid(2) */
     int64_t wall_base_ms, mono_base_ms, started_ms, ended_ms;
+    int64_t read_at_ms; /* its pipes are not looked at before */
     int64_t sample_at_ms, kill_at_ms, limit_at_ms, hold_at_ms, gone_at_ms; /* monotonic */
     bool stopped, over_time, killed;
     struct syn_usage_sample usage; /* the last one written */

@@ -16,8 +16,9 @@
 
 #include "bundle_priv.h"
 
-#define BACKLOG   1024
-#define SAMPLE_MS 1000
+#define BACKLOG    1024
+#define SAMPLE_MS  1000
+#define PIPE_BYTES 262144
 
 int64_t
 forked_mono_ms(void)
@@ -121,6 +122,7 @@ open_pipes(struct forked_row *row, int ends[SYN_LOGGER_STREAMS], struct syn_err 
         row->pipes[i] = fds[0];
         ends[i] = fds[1];
         (void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
+        (void)fcntl(fds[0], F_SETPIPE_SZ, PIPE_BYTES); /* where it may not, it is smaller */
     }
     return SYN_OK;
 }

@@ -20,7 +20,8 @@
 #define ASK_AGAIN_MS 5
 #define FDS_EACH     (SYN_LOGGER_STREAMS + 1)
 #define FDS_MAX      (1 + SYN_FORKED_INSTANCES_MAX * FDS_EACH)
-#define PIECE        16384
+#define PIECE        65536
+#define REST_MS      2 /* who prints much is read in large pieces, not line by line */
 
 void
 forked_wake(struct syn_forked *forked)
@@ -39,6 +40,7 @@ read_pipe(struct forked_row *row, unsigned stream)
 
     if (row->pipes[stream] < 0)
         return;
+    row->read_at_ms = forked_mono_ms() + REST_MS;
     got = read(row->pipes[stream], piece, sizeof(piece));
     if (got > 0)
         syn_logger_feed(&row->logger, (enum syn_logger_stream)stream, piece, (size_t)got,
@@ -254,10 +256,13 @@ struct waiting {
     size_t count;
 };
 
-static void
-wait_for(struct waiting *waiting, const struct forked_row *row)
+/* Its pipes where it is their turn. Returns when it is, else never. */
+static int64_t
+wait_for(struct waiting *waiting, const struct forked_row *row, int64_t now_ms)
 {
-    const int fds[FDS_EACH] = {row->pipes[0], row->pipes[1], row->gone ? -1 : row->pidfd};
+    bool rests = now_ms < row->read_at_ms;
+    const int fds[FDS_EACH] = {rests ? -1 : row->pipes[0], rests ? -1 : row->pipes[1],
+                               row->gone ? -1 : row->pidfd};
 
     for (size_t i = 0; i < FDS_EACH; i++) {
         if (fds[i] < 0)
@@ -265,6 +270,7 @@ wait_for(struct waiting *waiting, const struct forked_row *row)
         waiting->serials[waiting->count] = row->serial;
         waiting->fds[waiting->count++] = (struct pollfd){.fd = fds[i], .events = POLLIN};
     }
+    return rests ? row->read_at_ms : FORKED_NEVER;
 }
 
 /* Under the lock, which is let go: it is nobody else's until it is over. */
@@ -303,9 +309,10 @@ look(struct syn_forked *forked, struct waiting *waiting)
         }
         if (row->phase == FORKED_RUNS) {
             int64_t due_ms = see_to(forked, row, now_ms);
+            int64_t read_ms = wait_for(waiting, row, now_ms);
 
+            due_ms = SYN_MIN(due_ms, read_ms);
             next_ms = SYN_MIN(next_ms, due_ms);
-            wait_for(waiting, row);
         }
         i++;
     }
