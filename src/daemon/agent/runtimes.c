@@ -24,6 +24,7 @@
 #define NATIVE    "native"
 #define CONTAINER "container"
 #define ZYGOTE    "zygote"
+#define MIB       (INT64_C(1) << 20)
 
 static const char *const container_classes[] = {"gvisor", "runc", "kata"};
 
@@ -319,7 +320,11 @@ tell_namespace(const struct syn_agent *agent, json_t *list, struct syn_err *err)
     syn_forked_look(agent->forked, &state);
     row = json_array_get(list, json_array_size(list) - 1); /* its slot is the last */
     rc = syn_json_set_i64(row, "zygotes", state.zygotes, err);
-    return rc < 0 ? rc : syn_json_set_i64(row, "zygote_bytes", state.zygote_bytes, err);
+    /* In whole MiB: a page more or less is no news to a server that hears this every few seconds.
+     */
+    return rc < 0 ? rc
+                  : syn_json_set_i64(row, "zygote_bytes",
+                                     (state.zygote_bytes + MIB - 1) / MIB * MIB, err);
 }
 
 /* Can any slot of this class pass GPUs on? */
