@@ -26,6 +26,19 @@ words_become_triggers(void **state)
         {"http:/x,cors=*,auth=none",
          "{\"auth\":\"none\",\"cors\":{\"origins\":[\"*\"]},\"path\":\"/x\",\"type\":\"http\"}",
          "http:/x,auth=none,cors=*"},
+        {"http:POST:/h,hmac=github",
+         "{\"hmac\":{\"secret\":\"github\"},\"methods\":[\"POST\"],\"path\":\"/"
+         "h\",\"type\":\"http\"}",
+         NULL},
+        {"http:/h,hmac-scheme=body,hmac-prefix=sha256=,hmac=a,hmac-header=x-sign",
+         "{\"hmac\":{\"header\":\"x-sign\",\"prefix\":\"sha256=\",\"scheme\":\"body\",\"secret\":"
+         "\"a\"},"
+         "\"path\":\"/h\",\"type\":\"http\"}",
+         "http:/h,hmac=a,hmac-scheme=body,hmac-header=x-sign,hmac-prefix=sha256="},
+        {"http:/h,hmac=a,hmac-scheme=stripe,hmac-tolerance=2m",
+         "{\"hmac\":{\"scheme\":\"stripe\",\"secret\":\"a\",\"tolerance_s\":120},\"path\":\"/h\","
+         "\"type\":\"http\"}",
+         "http:/h,hmac=a,hmac-scheme=stripe,hmac-tolerance=120s"},
         {"http:/x,cors=*", "{\"cors\":{\"origins\":[\"*\"]},\"path\":\"/x\",\"type\":\"http\"}",
          NULL},
         {"http:/x,cors=https://a.b,cors=https://c.d,cors-header=x-key,cors-age=10m",
@@ -90,6 +103,9 @@ wrong_words_are_explained(void **state)
         {"http:/x,cors=", "is not OPTION=VALUE"},
         {"http:/x,tls=1", "http has no option \"tls\": auth="},
         {"http:/x,auth=token", "auth: \"token\" is neither key nor none"},
+        {"http:/x,hmac-scheme=body", "hmac=SECRET is missing"},
+        {"http:/x,hmac=a,hmac-kind=1", "http has no option \"hmac-kind\": hmac=SECRET, "},
+        {"http:/x,hmac=a,hmac-tolerance=1500ms", "hmac-tolerance: \"1500ms\": whole seconds"},
         {"http:/x,cors=*,cors-credentials=1", "\"1\" is not true"},
         {"http:/x,cors-age=10m", "cors=ORIGIN is missing"},
         {"http:/x,cors=*,cors-age=5ms", "cors-age: \"5ms\": whole seconds"},

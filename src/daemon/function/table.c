@@ -426,6 +426,7 @@ put_routes(struct fgw *gateway, struct fgw_function *function, json_t *docs, str
         routes[i].function = function;
         routes[i].methods = read_methods(json_object_get(doc, "methods"));
         routes[i].needs_key = !syn_str_eq(syn_json_str(doc, "auth", "none"), "none");
+        routes[i].hmac = json_object_get(doc, "hmac");
         routes[i].has_cors = json_is_object(cors);
         routes[i].cors.origins = json_object_get(cors, "origins");
         routes[i].cors.headers = json_object_get(cors, "headers");

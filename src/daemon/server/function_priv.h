@@ -44,6 +44,23 @@ SYN_MUST int srv_function_complete(struct syn_server *server, json_t *function,
 /** GET /v1/functions/{id}/explain (function_explain.c). */
 int srv_function_explain(struct syn_http_req *req, void *ctx, struct syn_err *err);
 
+/* --- what it trusts (function_trust.c) -------------------------------------------------------- */
+
+/** Does the spec rest on the secret, beside its variables? */
+bool srv_function_trusts(const json_t *spec, const char *secret);
+/** Is all there that the spec names of the account's: secrets of webhooks, queues (those of
+ * `before`, which may be NULL, are not asked for)? NOTFOUND says how it is made. */
+SYN_MUST int srv_function_trust_check(struct syn_server *server, const char *account,
+                                      const json_t *spec, const json_t *before,
+                                      struct syn_err *err);
+/** The secret changes within `txn`: have the gateway told of the functions that rest on it. */
+SYN_MUST int srv_functions_renew_secret(struct syn_server *server, struct srv_txn *txn,
+                                        const char *account, const char *secret,
+                                        struct syn_err *err);
+/** Put into `routes`, which are for the gateway, the secrets that they name. */
+SYN_MUST int srv_function_trust_add(struct syn_server *server, const char *account, json_t *routes,
+                                    struct syn_err *err);
+
 /* --- routes of HTTP triggers (function_routes.c) ---------------------------------------------- */
 
 /** See within `txn` that the function has the routes that its spec asks for, and no others; NULL:

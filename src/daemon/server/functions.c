@@ -175,18 +175,21 @@ static int
 wanted_spec(struct syn_server *server, struct change *change, struct syn_err *err)
 {
     const json_t *given = json_object_get(change->body, "spec");
+    const json_t *before = change->function != NULL ? syn_document_spec(change->function) : NULL;
     int rc = SYN_OK;
 
-    change->spec = json_deep_copy(change->by_name ? given : syn_document_spec(change->function));
+    change->spec = json_deep_copy(change->by_name ? given : before);
     if (change->spec == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a spec");
     if (!change->by_name)
         rc = srv_work_lay_over(change->spec, given, err);
     if (rc == SYN_OK)
         rc = check_spec(server, change->spec, err);
-    return rc < 0
-               ? rc
-               : srv_secrets_check(server, srv_identity(change->req)->account, change->spec, err);
+    if (rc == SYN_OK)
+        rc = srv_secrets_check(server, srv_identity(change->req)->account, change->spec, err);
+    return rc < 0 ? rc
+                  : srv_function_trust_check(server, srv_identity(change->req)->account,
+                                             change->spec, before, err);
 }
 
 static int
@@ -598,6 +601,8 @@ look_for_user(void *arg, const char *key, json_t *doc, int64_t revision, struct 
     json_object_foreach (json_object_get(syn_document_spec(function), "secrets"), variable, name)
         if (syn_str_eq(json_string_value(name), search->secret))
             (void)syn_str_copy(search->out, SYN_ID_MAX, syn_json_str(function, "name", "?"));
+    if (srv_function_trusts(syn_document_spec(function), search->secret))
+        (void)syn_str_copy(search->out, SYN_ID_MAX, syn_json_str(function, "name", "?"));
     return SYN_OK;
 }
 
