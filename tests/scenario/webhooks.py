@@ -60,6 +60,36 @@ def signed(secret, body):
     return {"x-hub-signature-256": "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()}
 
 
+class Receiver(http.server.ThreadingHTTPServer):
+    """Of webhooks: answers with the statuses that it is given, then with 200; None: not at all."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.got, self.answers, self.held = [], [], threading.Event()
+        super().__init__(("127.0.0.1", 0), Receiving)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+
+class Receiving(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        status = self.server.answers.pop(0) if self.server.answers else 200
+        self.server.got.append((self.path, dict(self.headers), body))
+        if status is None:
+            self.server.held.wait(30)
+            return
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
 @case
 def requests_are_signed(p):
     need_wasm()
@@ -90,5 +120,82 @@ def requests_are_signed(p):
     equal(ask(p, "hub", "/hub", body, signed(b"first", body))[0], 401)
 
 
+def call(p, name):
+    return p.json(*FUNCTION, "invoke", name, "--async", "--data", "1")["invocation"]
+
+
+def record(p, name, invocation):
+    return p.json(*FUNCTION, "invocations", name, invocation)
+
+
+def genuine(secret, headers, body):
+    text = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    mac = base64.b64encode(hmac.new(secret, text, hashlib.sha256).digest()).decode()
+    return headers["webhook-signature"] == "v1," + mac
+
+
+@case
+def ends_are_told(p):
+    need_wasm()
+    p.receiver = receiver = Receiver()
+    done = receiver.url("/done")
+    said = refused(p, "teller", "--on-success", done, "--destination-secret", "tell", code=1)
+    check(said.startswith("--destination-secret: ") and "synor secret set" in said, said)
+    p.cli("secret", "set", "tell", stdin="whsec_" + base64.b64encode(b"sesame").decode())
+    check(refused(p, "teller", "--on-success", "ftp://x", ).startswith("--on-success: "))
+    deploy(p, "teller", "--on-success", done, "--destination-secret", "tell")
+    check("sesame" not in json.dumps(p.json(*FUNCTION, "get", "teller")))
+    # What it refuses at first it gets again, the same under the same id.
+    receiver.answers = [500]
+    one = call(p, "teller")
+    wait_until("it was told", 20, lambda: record(p, "teller", one).get(
+        "destination_state") == "told")
+    seen = record(p, "teller", one)
+    equal((seen["destination"], seen["destination_attempts"], seen["destination_status"],
+           seen.get("destination_error")), (done, 2, 200, None))
+    equal([(path, headers["webhook-id"]) for path, headers, _ in receiver.got], [("/done", one)] * 2)
+    for _, headers, body in receiver.got:
+        check(genuine(b"sesame", headers, body), headers)
+        equal({"invocation": one, "name": "teller", "state": "succeeded", "result": "teller"},
+              {key: json.loads(body)[key] for key in ("invocation", "name", "state", "result")})
+
+
+@case
+def nothing_is_lost_when_it_is_killed(p):
+    need_wasm()
+    receiver = p.receiver
+    receiver.got.clear()
+    receiver.answers = [None]
+    one = call(p, "teller")
+    wait_until("it is being told", 20, lambda: receiver.got)
+    equal(record(p, "teller", one)["destination_state"], "waiting")
+    p.kill()
+    p.start()
+    wait_until("it was told", 20, lambda: record(p, "teller", one).get(
+        "destination_state") == "told")
+    equal([headers["webhook-id"] for _, headers, _ in receiver.got], [one] * 2)
+    receiver.held.set()
+
+
+@case
+def what_is_given_up_is_on_record(p):
+    need_wasm()
+    receiver = p.receiver
+    receiver.got.clear()
+    receiver.answers = [302, 410]
+    for status in (302, 410):
+        one = call(p, "teller")
+        wait_until("it was given up", 20, lambda: record(p, "teller", one).get(
+            "destination_state") == "given-up")
+        check(str(status) in record(p, "teller", one)["destination_error"])
+    equal(len(receiver.got), 2)
+    deploy(p, "teller", "--on-success", "https://169.254.169.254/latest")
+    one = call(p, "teller")
+    wait_until("it was given up", 20, lambda: record(p, "teller", one).get(
+        "destination_state") == "given-up")
+    check("does not call" in record(p, "teller", one)["destination_error"])
+    receiver.shutdown()
+
+
 if __name__ == "__main__":
-    run(Platform())
+    run(Platform("--webhook-private"))

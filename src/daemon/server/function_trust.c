@@ -5,9 +5,10 @@
 #include <string.h>
 
 #include <synor/base/str.h>
+#include <synor/infra/webhook_post.h>
 #include <synor/orchestration/document.h>
 
-#include "function_priv.h"
+#include "function_calls_priv.h"
 
 /* --- what a spec names ------------------------------------------------------------------------ */
 
@@ -20,6 +21,8 @@ secret_at(const json_t *spec, size_t n)
 
     if (n < json_array_size(triggers))
         return syn_json_str(json_object_get(json_array_get(triggers, n), "hmac"), "secret", "");
+    if (n == json_array_size(triggers))
+        return syn_json_str(json_object_get(spec, "destinations"), "secret", "");
     return NULL;
 }
 
@@ -84,6 +87,38 @@ check_queues(struct syn_server *server, const char *account, const json_t *spec,
     return SYN_OK;
 }
 
+static int
+check_destinations(struct syn_server *server, const json_t *spec, struct syn_err *err)
+{
+    static const char *const ends[] = {"success", "failure"};
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(ends); i++) {
+        const char *url =
+            syn_json_str(json_object_get(spec, "destinations"), ends[i], SRV_QUEUE_WORD);
+
+        if (!syn_str_starts(url, SRV_QUEUE_WORD))
+            rc = syn_webhook_url_check(url, server->webhook_private, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "spec.destinations.%s", ends[i]);
+    }
+    return rc;
+}
+
+/* Where a secret is named that is not there. */
+static int
+no_secret(const json_t *spec, size_t n, const char *name, struct syn_err *err)
+{
+    if (n < json_array_size(json_object_get(spec, "triggers")))
+        return SYN_FAIL(err, SYN_E_NOTFOUND,
+                        "spec.triggers[%zu].hmac.secret: there is no secret %.63s; synor secret "
+                        "set makes it",
+                        n, name);
+    return SYN_FAIL(err, SYN_E_NOTFOUND,
+                    "spec.destinations.secret: there is no secret %.63s; synor secret set makes it",
+                    name);
+}
+
 int
 srv_function_trust_check(struct syn_server *server, const char *account, const json_t *spec,
                          const json_t *before, struct syn_err *err)
@@ -99,12 +134,12 @@ srv_function_trust_check(struct syn_server *server, const char *account, const j
         if (rc < 0)
             return rc;
         if (!there)
-            return SYN_FAIL(err, SYN_E_NOTFOUND,
-                            "spec.triggers[%zu].hmac.secret: there is no secret %.63s; synor "
-                            "secret set makes it",
-                            i, name);
+            return no_secret(spec, i, name, err);
     }
-    return check_queues(server, account, spec, before, err);
+
+    int rc = check_destinations(server, spec, err);
+
+    return rc < 0 ? rc : check_queues(server, account, spec, before, err);
 }
 
 /* --- telling it ------------------------------------------------------------------------------- */

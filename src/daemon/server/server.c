@@ -455,6 +455,7 @@ syn_server_new(const struct syn_server_options *options, struct syn_server **ret
     server->world = syn_world_system();
     server->loop = options->loop;
     server->started_ms = syn_mono_ms(server->world);
+    server->webhook_private = options->webhook_private;
     if (!syn_str_copy(server->data_dir, sizeof(server->data_dir), options->data_dir) ||
         snprintf(server->socket, sizeof(server->socket), "%s/synor.sock", options->data_dir) >
             107) {

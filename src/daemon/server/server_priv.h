@@ -100,6 +100,7 @@ struct syn_server {
     char cluster[SYN_ID_MAX]; /* what this platform is called by those who sign for it */
     uint8_t challenge_key[32];
     bool fresh;
+    bool webhook_private; /* destinations of functions may be in private networks */
     int64_t started_ms;
     _Atomic int64_t message_sequence; /* of queues: the last one given out */
 };

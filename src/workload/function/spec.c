@@ -19,7 +19,7 @@
 #define DEPENDENCIES_MAX 255
 #define NAME_PREFIX_MAX  200 /* of names of content */
 #define EVENTS_MAX       8
-#define DESTINATION_MAX  128
+#define DESTINATION_MAX  512
 #define HEADER_MAX       64 /* of a signature */
 #define PREFIX_MAX       32
 #define TOLERANCE_S      300
@@ -91,9 +91,11 @@ static const struct syn_schema trigger_schema = SYN_SCHEMA("FunctionTrigger", tr
 
 static const struct syn_field destination_fields[] = {
     {.name = "success", .kind = SYN_FIELD_STR, .min = 1, .max = DESTINATION_MAX,
-     .help = "queue:NAME: what came of calls that went well"},
+     .help = "queue:NAME or a URL: what came of calls that went well"},
     {.name = "failure", .kind = SYN_FIELD_STR, .min = 1, .max = DESTINATION_MAX,
-     .help = "queue:NAME: of calls that were given up"},
+     .help = "queue:NAME or a URL: of calls that were given up"},
+    {.name = "secret", .kind = SYN_FIELD_NAME,
+     .help = "of the account: what URLs are told is signed with it, as Standard Webhooks has it"},
 };
 static const struct syn_schema destination_schema =
     SYN_SCHEMA("FunctionDestinations", destination_fields);
@@ -555,22 +557,41 @@ check_triggers(json_t *triggers, const struct syn_zone_source *zones, struct syn
     return SYN_OK;
 }
 
+static bool
+is_url(const char *text)
+{
+    if (!syn_str_starts(text, "https://") && !syn_str_starts(text, "http://"))
+        return false;
+    for (const char *at = text; *at != '\0'; at++)
+        if (*at <= ' ' || *at > '~')
+            return false;
+    return true;
+}
+
 static int
 check_destinations(const json_t *destinations, struct syn_err *err)
 {
+    static const char *const ends[] = {"success", "failure"};
     static const char queue[] = "queue:";
-    const char *key;
-    json_t *value;
+    bool urls = false;
 
-    json_object_foreach ((json_t *)(uintptr_t)destinations, key, value) {
-        const char *text = json_string_value(value);
+    for (size_t i = 0; i < SYN_LEN(ends); i++) {
+        const char *text = syn_json_str(destinations, ends[i], NULL);
 
-        if (!syn_str_starts(text, queue) || !syn_name_ok(text + sizeof(queue) - 1))
+        if (text == NULL)
+            continue;
+        urls = urls || is_url(text);
+        if (!is_url(text) &&
+            (!syn_str_starts(text, queue) || !syn_name_ok(text + sizeof(queue) - 1)))
             return SYN_FAIL(err, SYN_E_INVALID,
                             "spec.destinations.%s: \"%.80s\": expected queue:NAME, a queue of the "
-                            "account",
-                            key, text);
+                            "account, or a URL such as https://hooks.example/done",
+                            ends[i], text);
     }
+    if (json_object_get(destinations, "secret") && !urls)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.destinations.secret: only what URLs are told is signed; a queue is "
+                        "the account's own");
     return SYN_OK;
 }
 

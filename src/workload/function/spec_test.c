@@ -192,6 +192,9 @@ test_events_and_destinations_are_checked(void **state)
         {"{" WASM ",\"destinations\":{\"success\":\"topic:a\"}}", "spec.destinations.success"},
         {"{" WASM ",\"destinations\":{\"failure\":\"queue:A b\"}}", "spec.destinations.failure"},
         {"{" WASM ",\"destinations\":{\"always\":\"queue:a\"}}", "spec.destinations.always"},
+        {"{" WASM ",\"destinations\":{\"success\":\"https://a b\"}}", "spec.destinations.success"},
+        {"{" WASM ",\"destinations\":{\"success\":\"queue:a\",\"secret\":\"s\"}}",
+         "spec.destinations.secret: only what URLs"},
     };
 
     (void)state;
