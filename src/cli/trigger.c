@@ -111,8 +111,9 @@ set_host(json_t *trigger, const char *text, size_t len, struct syn_err *err)
 static int
 set_auth(json_t *trigger, const char *value, struct syn_err *err)
 {
-    if (!syn_str_eq(value, "key") && !syn_str_eq(value, "none"))
-        return SYN_FAIL(err, SYN_E_INVALID, "auth: \"%.40s\" is neither key nor none", value);
+    if (!syn_str_eq(value, "key") && !syn_str_eq(value, "token") && !syn_str_eq(value, "none"))
+        return SYN_FAIL(err, SYN_E_INVALID, "auth: \"%.40s\" is neither key, token nor none",
+                        value);
     return syn_json_set_str(trigger, "auth", value, err);
 }
 

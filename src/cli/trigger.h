@@ -1,8 +1,8 @@
 /* What calls a function, as one word of the command line:
  *
  *     http:[METHOD,METHOD:][HOST]/PATH[,cors=ORIGIN][,cors-header=NAME][,cors-age=DURATION]
- *         [,cors-credentials=true][,auth=none|key][,hmac=SECRET][,hmac-scheme=body|stripe|standard]
- *         [,hmac-header=NAME][,hmac-prefix=TEXT][,hmac-tolerance=DURATION]
+ *         [,cors-credentials=true][,auth=none|key|token][,hmac=SECRET]
+ *         [,hmac-scheme=body|stripe|standard][,hmac-header=NAME][,hmac-prefix=TEXT][,hmac-tolerance=DURATION]
  *     schedule:CRON[,zone=ZONE][,missed=skip|once][,payload=JSON]
  *     queue:NAME[,batch=N]
  *     storage:PREFIX[,events=put|delete]

@@ -102,7 +102,7 @@ wrong_words_are_explained(void **state)
         {"http:/x,cors", "\"cors\" is not OPTION=VALUE"},
         {"http:/x,cors=", "is not OPTION=VALUE"},
         {"http:/x,tls=1", "http has no option \"tls\": auth="},
-        {"http:/x,auth=token", "auth: \"token\" is neither key nor none"},
+        {"http:/x,auth=basic", "auth: \"basic\" is neither key, token nor none"},
         {"http:/x,hmac-scheme=body", "hmac=SECRET is missing"},
         {"http:/x,hmac=a,hmac-kind=1", "http has no option \"hmac-kind\": hmac=SECRET, "},
         {"http:/x,hmac=a,hmac-tolerance=1500ms", "hmac-tolerance: \"1500ms\": whole seconds"},

@@ -7,6 +7,8 @@ import http.client
 import http.server
 import json
 import pathlib
+import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -195,6 +197,83 @@ def what_is_given_up_is_on_record(p):
         "destination_state") == "given-up")
     check("does not call" in record(p, "teller", one)["destination_error"])
     receiver.shutdown()
+
+
+def bearer(token):
+    return {"authorization": f"Bearer {token}"}
+
+
+def digits(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def issue(p, key, header, claims):
+    """A token as somebody else makes it, by OpenSSL."""
+    text = ".".join(digits(json.dumps(part).encode()) for part in (header, claims))
+    file = p.home / "signed"
+    file.write_text(text)
+    made = subprocess.run(["openssl", "pkeyutl", "-sign", "-inkey", key, "-rawin", "-in", file],
+                          capture_output=True, check=True).stdout
+    return text + "." + digits(made)
+
+
+@case
+def tokens_let_in(p):
+    need_wasm()
+    token = (*FUNCTION, "token")
+    deploy(p, "shut", "--trigger", "http:/shut,auth=token")
+    check("token-missing" in ask(p, "shut", "/shut")[1])
+    mine = p.json(*token, "create", "--function", "shut", "--subject", "ada", "--ttl", "1m")
+    wait_until("it opens", 10, lambda: ask(p, "shut", "/shut", headers=bearer(
+        mine["token"]))[0] == 200)
+    equal(ask(p, "shut", "/shut", headers=bearer(mine["token"][:-4] + "AAAA"))[0], 401)
+    check("there is no function" in p.error(*token, "create", "--function", "nope")["message"])
+    other = p.cli(*token, "create").out.strip()
+    equal(ask(p, "shut", "/shut", headers=bearer(other))[0], 200)
+    deploy(p, "shut-2", "--trigger", "http:/shut-2,auth=token")
+    equal(ask(p, "shut-2", "/shut-2", headers=bearer(other))[0], 200)
+    status, said = ask(p, "shut-2", "/shut-2", headers=bearer(mine["token"]))
+    check(status == 401 and "token-audience" in said, status, said)
+    # With another key, none of them opens anything.
+    equal(p.json(*token, "keys")["keys"][0]["kid"], mine["key_id"])
+    p.cli(*token, "rotate", "--yes")
+    wait_until("they open no more", 10, lambda: ask(p, "shut", "/shut", headers=bearer(
+        other))[0] == 401)
+    new = p.cli(*token, "create").out.strip()
+    wait_until("a new one does", 10, lambda: ask(p, "shut", "/shut", headers=bearer(
+        new))[0] == 200)
+
+
+@case
+def tokens_of_others_let_in(p):
+    need_wasm()
+    if not shutil.which("openssl"):
+        raise Skip("needs openssl")
+    key, public = p.home / "issuer.pem", p.home / "issuer.pub"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    issuer = (*FUNCTION, "token", "issuer")
+    check("BEGIN PRIVATE" in key.read_text() and p.error(
+        *issuer, "add", "ours", "--issuer", "https://id.example", "--keys", key,
+        code=2)["message"].startswith("--keys: "))
+    subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", public], check=True)
+    p.json(*issuer, "add", "ours", "--issuer", "https://id.example", "--keys", public,
+           "--audience", "api")
+    equal([one["issuer"] for one in p.json(*issuer, "list")["items"]], ["https://id.example"])
+    claims = {"iss": "https://id.example", "aud": "api", "sub": "bob", "exp": time.time() + 60}
+    good = issue(p, key, {"alg": "EdDSA"}, claims)
+    wait_until("it opens", 10, lambda: ask(p, "shut", "/shut", headers=bearer(good))[0] == 200)
+    for header, changed, code in (({"alg": "none"}, {}, "token-algorithm"),
+                                  ({"alg": "HS256"}, {}, "token-algorithm"),
+                                  ({"alg": "EdDSA"}, {"exp": time.time() - 1}, "token-expired"),
+                                  ({"alg": "EdDSA"}, {"nbf": time.time() + 90}, "token-early"),
+                                  ({"alg": "EdDSA"}, {"aud": "other"}, "token-audience"),
+                                  ({"alg": "EdDSA"}, {"iss": "synor"}, "token-signature")):
+        status, said = ask(p, "shut", "/shut", headers=bearer(
+            issue(p, key, header, {**claims, **changed})))
+        check(status == 401 and code in said, header, changed, status, said)
+    p.cli(*issuer, "rm", "ours", "--yes")
+    wait_until("it opens no more", 10, lambda: ask(p, "shut", "/shut", headers=bearer(
+        good))[0] == 401)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-/* Routes that ask for a signature: who is let in, and what the function gets. */
+/* Routes that ask for a signature or a token: who is let in, and what the function gets. */
 #include "gateway_testing.h"
 
 #include <unistd.h>
 
 #include <synor/base/clock.h>
 #include <synor/base/str.h>
+#include <synor/infra/jwt.h>
 #include <synor/infra/webhook.h>
 
 static struct gwt *world;
@@ -122,6 +123,102 @@ test_a_secret_that_is_gone(void **state)
     gwt_assert_holds(answer, "secret lost is not there");
 }
 
+/* --- tokens ----------------------------------------------------------------------------------- */
+
+static void
+put_trusting(const char *name, const char *trust)
+{
+    gwt_put(world,
+            "{\"id\": \"fn-%s\", \"name\": \"%s\", \"account\": \"acct-a\", \"state\": \"active\","
+            "\"trust\": [%s], \"routes\": [{\"host\": \"%s\", \"path\": \"/{rest*}\", \"auth\": "
+            "\"token\"}], \"versions\": [{\"version\": 1, \"weight\": 100, \"state\": \"ready\", "
+            "\"runtime\": \"python3\", \"code\": \"x\", \"timeout_ms\": 8000, \"concurrency\": 9, "
+            "\"endpoints\": [{\"instance\": \"inst-0\", \"node\": \"node-a\", \"address\": "
+            "\"127.0.0.1:%u\"}]}]}",
+            name, name, trust, name, (unsigned)world->instances[0].port);
+}
+
+static struct syn_key *
+make_key(uint8_t byte)
+{
+    uint8_t seed[32];
+    struct syn_key *key = NULL;
+    struct syn_err err;
+
+    memset(seed, byte, sizeof(seed));
+    assert_done(syn_key_from_seed(seed, &key, &err), &err);
+    return key;
+}
+
+/* {issuer, kid, key} and `more`. */
+static const char *
+trusted(const struct syn_key *key, const char *issuer, const char *kid, const char *more)
+{
+    static char row[400];
+    char text[SYN_JWT_KEY_TEXT + 1];
+
+    syn_base64_encode(SYN_BASE64_URL, syn_key_public(key), SYN_SIGN_PUBLIC_LEN, text);
+    (void)snprintf(row, sizeof(row), "{\"issuer\": \"%s\", \"kid\": \"%s\", \"key\": \"%s\"%s}",
+                   issuer, kid, text, more);
+    return row;
+}
+
+/* A header with a token of these claims, and an hour to live. */
+static const char *
+bearer(const struct syn_key *key, const char *claims)
+{
+    static char line[1200];
+    SYN_JSON(doc);
+    SYN_BUF(token);
+    struct syn_err err;
+
+    assert_done(syn_json_parse(claims, strlen(claims), &doc, &err), &err);
+    assert_done(syn_json_set_i64(doc, "exp", syn_wall_ms(syn_world_system()) / 1000 + 3600, &err),
+                &err);
+    assert_done(syn_jwt_sign(key, doc, &token, &err), &err);
+    (void)snprintf(line, sizeof(line), "Authorization: Bearer %s\r\n", syn_buf_text(&token));
+    return line;
+}
+
+static void
+test_tokens(void **state)
+{
+    struct syn_key *key = make_key(1), *other = make_key(2);
+
+    (void)state;
+    put_trusting("tok", trusted(key, "synor", syn_key_id(key), ""));
+    await("tok", bearer(key, "{\"iss\":\"synor\",\"aud\":\"acct-a/tok\",\"sub\":\"ada\"}"), "",
+          200);
+    gwt_assert_holds(answer, "x-synor-subject: ada\r\n");
+    assert_null(strstr(answer, "Bearer")); /* that is not the function's */
+    assert_int_equal(post("tok", bearer(key, "{\"iss\":\"synor\",\"aud\":[\"acct-a\"]}"), ""), 200);
+    assert_null(strstr(answer, "x-synor-subject"));
+    assert_int_equal(post("tok", "", ""), 401);
+    gwt_assert_holds(answer, "token-missing");
+    assert_int_equal(post("tok", "X-Api-Key: sk-one\r\n", ""), 401);
+    assert_int_equal(post("tok", "Authorization: Bearer sk-one\r\n", ""), 401);
+    gwt_assert_holds(answer, "token-malformed");
+    assert_int_equal(post("tok", bearer(key, "{\"iss\":\"synor\",\"aud\":\"acct-a/other\"}"), ""),
+                     401);
+    gwt_assert_holds(answer, "token-audience");
+    assert_int_equal(post("tok", bearer(key, "{\"iss\":\"evil\",\"aud\":\"acct-a\"}"), ""), 401);
+    gwt_assert_holds(answer, "token-issuer");
+    assert_int_equal(post("tok", bearer(other, "{\"iss\":\"synor\",\"aud\":\"acct-a\"}"), ""), 401);
+    gwt_assert_holds(answer, "token-key"); /* as after a rotation */
+    /* Another key counts as soon as it is told. One without a name is tried for each token. */
+    put_trusting("tok", trusted(other, "https://id.example", "", ", \"audience\": \"api\""));
+    await("tok", bearer(other, "{\"iss\":\"https://id.example\",\"aud\":\"api\"}"), "", 200);
+    assert_int_equal(
+        post("tok", bearer(other, "{\"iss\":\"https://id.example\",\"aud\":\"acct-a\"}"), ""), 401);
+    gwt_assert_holds(answer, "token-audience");
+    assert_int_equal(
+        post("tok", bearer(key, "{\"iss\":\"https://id.example\",\"aud\":\"api\"}"), ""), 401);
+    gwt_assert_holds(answer, "token-signature");
+    assert_int_equal(post("tok", bearer(key, "{\"iss\":\"synor\",\"aud\":\"acct-a\"}"), ""), 401);
+    (void)syn_key_free(key);
+    (void)syn_key_free(other);
+}
+
 static int
 setup(void **state)
 {
@@ -147,6 +244,7 @@ main(void)
         cmocka_unit_test(test_bodies_are_signed),
         cmocka_unit_test(test_old_signatures_are_none),
         cmocka_unit_test(test_a_secret_that_is_gone),
+        cmocka_unit_test(test_tokens),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -162,6 +162,7 @@ struct fgw_route {
     uint32_t methods;
     bool has_cors;
     bool needs_key;
+    bool needs_token;
     json_t *hmac; /* NULL, or what a request is signed with; borrowed as the texts of `cors` */
     struct fgw_cors cors;
 };
@@ -170,6 +171,7 @@ struct fgw_function {
     char id[SYN_ID_MAX], name[SYN_ID_MAX], account[SYN_ID_MAX];
     char state[32], reason[128];
     json_t *route_docs;
+    json_t *trust; /* whose tokens its routes take, or NULL */
     struct fgw_route *routes;
     size_t route_count;
     struct fgw_version **versions;
@@ -217,6 +219,7 @@ struct fgw_call {
     char key[SYN_ID_MAX];   /* the name of the one that it came with, or "" */
     const char *key_header; /* what the function does not get, or NULL */
     json_t *hmac;           /* what its body has to be signed with, or NULL; a reference */
+    char *subject;          /* of its token, or NULL */
     size_t skip;            /* bytes of the path that are not the function's */
     struct fgw_call *active_prev, *active_next, *wait_prev, *wait_next;
 

@@ -8,6 +8,10 @@
  *     "function-minute/ID/MINUTE" what was called in a minute, for a day
  *     "invocation/ID/INVOCATION"  calls that are remembered, for a day
  *     "function-key/ACCOUNT/NAME" who may call by HTTP, and how often (function_keys.c)
+ *     "function-signer/ACCOUNT", "function-issuer/ACCOUNT/NAME"
+ *                                 whose signed tokens let in (function_tokens.c)
+ *     "function-webhook/ACCOUNT/..."
+ *                                 ends of calls that URLs are to be told (function_webhooks.c)
  *     "function-gateway"          the last report that was counted */
 #ifndef SYN_SERVER_FUNCTION_PRIV_H
 #define SYN_SERVER_FUNCTION_PRIV_H
@@ -57,9 +61,17 @@ SYN_MUST int srv_function_trust_check(struct syn_server *server, const char *acc
 SYN_MUST int srv_functions_renew_secret(struct syn_server *server, struct srv_txn *txn,
                                         const char *account, const char *secret,
                                         struct syn_err *err);
-/** Put into `routes`, which are for the gateway, the secrets that they name. */
-SYN_MUST int srv_function_trust_add(struct syn_server *server, const char *account, json_t *routes,
+/** Whose tokens the account takes changes within `txn`: likewise. */
+SYN_MUST int srv_functions_renew_tokens(struct syn_server *server, struct srv_txn *txn,
+                                        const char *account, struct syn_err *err);
+/** Put into `brief`, a function's document for the gateway, the secrets that its routes name, and
+ * whose tokens they take: `trust`. */
+SYN_MUST int srv_function_trust_add(struct syn_server *server, const char *account, json_t *brief,
                                     struct syn_err *err);
+/** [{issuer, audience?, kid, key}] of those who sign tokens for the account (function_tokens.c).
+ * Owner: *ret is the caller's. */
+SYN_MUST int srv_function_token_keys(struct syn_server *server, const char *account, json_t **ret,
+                                     struct syn_err *err);
 
 /* --- routes of HTTP triggers (function_routes.c) ---------------------------------------------- */
 

@@ -1,7 +1,8 @@
-/* What functions and the outside trust each other by: secrets that webhooks are signed with.
+/* What functions and the outside trust each other by: secrets that webhooks are signed with, keys
+ * that tokens are.
  *
- * The gateway is told a route's secret within its function's document, which is told anew when the
- * secret changes: setting one writes the functions again whose routes rest on it. */
+ * The gateway is told both within a function's document, which is told anew when they change:
+ * whoever changes one writes the functions again whose routes rest on it. */
 #include <string.h>
 
 #include <synor/base/str.h>
@@ -189,9 +190,30 @@ srv_functions_renew_secret(struct syn_server *server, struct srv_txn *txn, const
     return renew(&renewal, account, err);
 }
 
+static bool
+takes_tokens(const json_t *spec, const char *name)
+{
+    const json_t *trigger;
+    size_t i;
+
+    (void)name;
+    json_array_foreach (json_object_get(spec, "triggers"), i, trigger)
+        if (syn_str_eq(syn_json_str(trigger, "auth", ""), "token"))
+            return true;
+    return false;
+}
+
 int
-srv_function_trust_add(struct syn_server *server, const char *account, json_t *routes,
-                       struct syn_err *err)
+srv_functions_renew_tokens(struct syn_server *server, struct srv_txn *txn, const char *account,
+                           struct syn_err *err)
+{
+    struct renewal renewal = {server, txn, takes_tokens, NULL};
+
+    return renew(&renewal, account, err);
+}
+
+static int
+add_secrets(struct syn_server *server, const char *account, json_t *routes, struct syn_err *err)
 {
     const json_t *route;
     size_t i;
@@ -209,4 +231,30 @@ srv_function_trust_add(struct syn_server *server, const char *account, json_t *r
             rc = SYN_OK;
     }
     return rc;
+}
+
+static int
+add_keys(struct syn_server *server, const char *account, json_t *brief, struct syn_err *err)
+{
+    json_t *keys = NULL;
+    int rc = srv_function_token_keys(server, account, &keys, err);
+
+    return rc < 0 ? rc : syn_json_set_take(brief, "trust", keys, err);
+}
+
+int
+srv_function_trust_add(struct syn_server *server, const char *account, json_t *brief,
+                       struct syn_err *err)
+{
+    json_t *routes = json_object_get(brief, "routes");
+    const json_t *route;
+    bool tokens = false;
+    size_t i;
+
+    json_array_foreach (routes, i, route)
+        tokens = tokens || syn_str_eq(syn_json_str(route, "auth", ""), "token");
+
+    int rc = add_secrets(server, account, routes, err);
+
+    return rc < 0 || !tokens ? rc : add_keys(server, account, brief, err);
 }

@@ -918,7 +918,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
     srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
     srv_queue_routes, srv_volume_routes, srv_function_routes, srv_function_gateway_routes,
-    srv_function_key_routes, srv_invoke_routes;
+    srv_function_key_routes, srv_function_token_routes, srv_invoke_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

@@ -133,7 +133,7 @@ test_what_is_refused_says_where(void **state)
          ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"cors\":{\"credentials\":true}}]"
          "}",
          "spec.triggers[0].cors.credentials"},
-        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"auth\":\"token\"}]}",
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"auth\":\"basic\"}]}",
          "spec.triggers[0].auth"},
         {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{}}]}",
          "spec.triggers[0].hmac.secret"},
