@@ -42,7 +42,8 @@ SYN_MUST int srv_function_instances(struct syn_server *server, const char *id, j
 SYN_MUST int srv_function_with_secret(struct syn_server *server, const char *account,
                                       const char *secret, char *out, struct syn_err *err);
 
-/** Add where its HTTP triggers are reached: status.urls. */
+/** Add where its HTTP triggers are reached, status.urls, and of programs how many instances of the
+ * versions that are called there are, status.instances {ready, live}. */
 SYN_MUST int srv_function_complete(struct syn_server *server, json_t *function,
                                    struct syn_err *err);
 /** GET /v1/functions/{id}/explain (function_explain.c). */
@@ -116,7 +117,8 @@ SYN_MUST int srv_calls_batch_write(struct srv_calls_batch *batch, struct srv_txn
  *  p99_us, by_version}. Owner: *ret is the caller's. */
 SYN_MUST int srv_calls_metrics(struct syn_server *server, const char *function, int64_t minutes,
                                json_t **ret, struct syn_err *err);
-/** Delete what is older than a day: minutes, and calls that are remembered. *removed grows. */
+/** Delete what is older than a day: minutes, calls that are remembered, keys that have expired.
+ * *removed grows. */
 SYN_MUST int srv_functions_sweep(struct syn_server *server, int64_t now_ms, unsigned *removed,
                                  struct syn_err *err);
 /** The price of a call of the longest time. 0: the book has none. */

@@ -403,6 +403,8 @@ struct srv_work {
     /* It is being forgotten: delete what else is its own, and see to its name. */
     int (*release)(struct syn_server *server, struct srv_txn *txn, const json_t *doc,
                    struct syn_err *err);
+    /* Put into one that is listed what is not stored in it; NULL: nothing. */
+    int (*complete)(struct syn_server *server, json_t *doc, struct syn_err *err);
 };
 extern const struct srv_work srv_training, srv_service;
 
