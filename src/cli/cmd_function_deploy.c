@@ -40,7 +40,7 @@ static const struct syn_cli_option deploy_options[] = {
     {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc|kata", "auto", "Sandbox of instances; wasm has its own"},
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where instances must run"},
     {"trigger", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "What calls it: http:/x, schedule:CRON, queue:NAME, storage:PREFIX, ledger; may be given again"},
-    {"on-success", 0, "queue:NAME|URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Tell this queue, or URL, what came of calls that nobody waited for and that went well"},
+    {"on-success", 0, "queue:NAME|URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Tell this queue or URL what came of calls nobody waited for and that went well"},
     {"on-failure", 0, "queue:NAME|URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "And this one of those that were given up"},
     {"destination-secret", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Sign what a URL is told with this secret of the account"},
     {"canary", 0, "PERCENT", SYN_CLI_INT, 1, 100, false, false, NULL, "100", "Part of what comes that a new version gets when it is ready; see function traffic"},

@@ -2,7 +2,8 @@
  *
  *     http:[METHOD,METHOD:][HOST]/PATH[,cors=ORIGIN][,cors-header=NAME][,cors-age=DURATION]
  *         [,cors-credentials=true][,auth=none|key|token][,hmac=SECRET]
- *         [,hmac-scheme=body|stripe|standard][,hmac-header=NAME][,hmac-prefix=TEXT][,hmac-tolerance=DURATION]
+ *         [,hmac-scheme=body|stripe|standard][,hmac-header=NAME][,hmac-prefix=TEXT]
+ *         [,hmac-tolerance=DURATION]
  *     schedule:CRON[,zone=ZONE][,missed=skip|once][,payload=JSON]
  *     queue:NAME[,batch=N]
  *     storage:PREFIX[,events=put|delete]

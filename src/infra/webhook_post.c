@@ -234,7 +234,7 @@ outcome(const struct sending *sending, CURLcode code, struct syn_err *err)
     case CURLE_OPERATION_TIMEDOUT:
         return SYN_FAIL(err, SYN_E_TIMEOUT, "it does not answer in time");
     case CURLE_PEER_FAILED_VERIFICATION:
-        return SYN_FAIL(err, SYN_E_FORBIDDEN, "its certificate is not trusted");
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "its certificate is not trusted");
     default:
         return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s", curl_easy_strerror(code));
     }

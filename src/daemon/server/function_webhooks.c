@@ -183,8 +183,9 @@ send_one(struct slot *slot, struct outcome *outcome, struct syn_err *err)
     return syn_webhook_send(&post, &outcome->answer, err);
 }
 
+/* `poke`: there may be more to do. Not after a failure here, which would come again at once. */
 static void
-slot_free(struct slot *slot)
+slot_free(struct slot *slot, bool poke)
 {
     struct srv_webhooks *webhooks = slot->webhooks;
 
@@ -192,7 +193,7 @@ slot_free(struct slot *slot)
     slot->doc = NULL;
     (void)pthread_mutex_lock(&webhooks->lock);
     slot->busy = false;
-    webhooks->poked = true;
+    webhooks->poked = webhooks->poked || poke;
     (void)pthread_cond_signal(&webhooks->wake);
     (void)pthread_mutex_unlock(&webhooks->lock);
 }
@@ -203,7 +204,7 @@ run_one(void *arg)
     struct slot *slot = arg;
     struct outcome outcome = {.slot = slot, .attempts = syn_json_i64(slot->doc, "attempts", 0) + 1};
     struct syn_err err = {0};
-    int rc;
+    int rc = SYN_OK;
 
     outcome.rc = send_one(slot, &outcome, &outcome.err);
     if (outcome.rc != SYN_E_CANCELED) { /* after the next start it is due again */
@@ -214,7 +215,7 @@ run_one(void *arg)
         if (rc < 0)
             syn_log_err(SYN_LOG_ERROR, "functions.webhook-unwritten", &err);
     }
-    slot_free(slot);
+    slot_free(slot, rc == SYN_OK);
 }
 
 /* --- what is due ------------------------------------------------------------------------------ */
@@ -264,7 +265,7 @@ begin(struct srv_webhooks *webhooks, const char *account, const struct syn_store
     if (syn_json_parse(stored->value, stored->len, &slot->doc, NULL) == SYN_OK &&
         syn_pool_run(webhooks->pool, run_one, slot, NULL) == SYN_OK)
         return true;
-    slot_free(slot);
+    slot_free(slot, false);
     return false;
 }
 

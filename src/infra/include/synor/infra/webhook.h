@@ -1,10 +1,12 @@
 /* Signatures of webhooks: HMAC-SHA256 with a secret that both sides have, in the schemes that those
  * who send webhooks use.
  *
- *     body       HEADER: PREFIX HEX (or base64) of HMAC(body); nothing keeps it from being sent
- * again stripe     HEADER: t=SECONDS,v1=HEX[,v1=HEX] of HMAC(SECONDS.body) standard   webhook-id,
- * webhook-timestamp, webhook-signature: v1,BASE64[ v1,BASE64] of HMAC(ID.SECONDS.body), as
- * https://www.standardwebhooks.com has it
+ *     body      HEADER: PREFIX HEX (or base64) of HMAC(body)
+ *     stripe    HEADER: t=SECONDS,v1=HEX[,v1=HEX] of HMAC(SECONDS.body)
+ *     standard  webhook-id, webhook-timestamp, webhook-signature: v1,BASE64[ v1,BASE64]
+ *               of HMAC(ID.SECONDS.body), as https://www.standardwebhooks.com has it
+ *
+ * Nothing keeps one of `body` from being sent again; the others are valid for a while.
  *
  * Pure but for the library that computes. */
 #ifndef SYNOR_INFRA_WEBHOOK_H

@@ -43,8 +43,9 @@ struct syn_webhook_answer {
 /**
  * Send it and wait for the answer, of which the body is read up to a bound and dropped.
  *
- * Blocks: yes. Returns 0 whatever was answered; FORBIDDEN: the address may not be called, or its
- * certificate is not trusted; UNAVAILABLE, TIMEOUT, CANCELED, INVALID (the URL), NOMEM.
+ * Blocks: yes. Returns 0 whatever was answered; FORBIDDEN: the address may not be called;
+ * UNAVAILABLE, also where its certificate is not trusted; TIMEOUT, CANCELED, INVALID (the URL),
+ * NOMEM.
  */
 SYN_MUST int syn_webhook_send(const struct syn_webhook_post *post, struct syn_webhook_answer *ret,
                               struct syn_err *err);
