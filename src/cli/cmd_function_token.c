@@ -22,6 +22,15 @@ static const struct syn_cli_option create_options[] = {
 static const struct syn_cli_spec_key numbers[] = {{"ttl", "ttl_ms"}};
 static const struct syn_cli_spec_key texts[] = {{"function", "function"}, {"subject", "subject"}};
 
+/* What the server says of a key is said of its option, whether or not it says where the key is. */
+static void
+blame(const struct syn_cli *cli, const struct syn_cli_spec_key *keys, size_t count,
+      struct syn_err *err)
+{
+    syn_cli_spec_blame(cli, "body.", keys, count, err);
+    syn_cli_spec_blame(cli, "", keys, count, err);
+}
+
 static int
 run_create(struct syn_cli *cli)
 {
@@ -37,8 +46,8 @@ run_create(struct syn_cli *cli)
     if (rc == SYN_OK) {
         rc = syn_cli_call(cli, "POST", "/v1/function-tokens", body, &token, &err);
         if (rc < 0) {
-            syn_cli_spec_blame(cli, "", texts, SYN_LEN(texts), &err);
-            syn_cli_spec_blame(cli, "", numbers, SYN_LEN(numbers), &err);
+            blame(cli, texts, SYN_LEN(texts), &err);
+            blame(cli, numbers, SYN_LEN(numbers), &err);
         }
     }
     if (rc < 0)
@@ -168,8 +177,8 @@ run_add(struct syn_cli *cli)
     if (rc == SYN_OK)
         rc = syn_cli_named_call(cli, &issuers, "PUT", "", body, &issuer, &err);
     if (rc < 0) {
-        syn_cli_spec_blame(cli, "", issuer_texts, SYN_LEN(issuer_texts), &err);
-        syn_cli_spec_blame(cli, "", issuer_keys, SYN_LEN(issuer_keys), &err);
+        blame(cli, issuer_texts, SYN_LEN(issuer_texts), &err);
+        blame(cli, issuer_keys, SYN_LEN(issuer_keys), &err);
         return syn_cli_fail(cli, &err);
     }
     if (cli->json)
