@@ -223,6 +223,6 @@ syn_webhook_sign(const char *secret, const char *id, int64_t at_s, const void *b
 
     (void)snprintf(time, sizeof(time), "%" PRId64, at_s);
     standard_digest(secret, (const char *const[2]){id, time}, body, body_len, mac);
-    memcpy(out, "v1,", 3);
+    (void)syn_str_copy(out, SYN_WEBHOOK_SIGNATURE_SIZE, "v1,");
     syn_base64_encode(SYN_BASE64_STD, mac, sizeof(mac), out + 3);
 }

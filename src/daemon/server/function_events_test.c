@@ -557,7 +557,8 @@ webhooks_are_tried_again(void **state)
         assert_int_equal(srv_webhook_wait(made, SYN_E_TIMEOUT, 0, 0), wait_ms);
         sum_ms += wait_ms;
     }
-    assert_true(sum_ms > 3600000 && sum_ms < 24 * 3600000); /* while its call is on record */
+    assert_true(sum_ms > 3600000 &&
+                sum_ms < 24 * INT64_C(3600000)); /* while its call is on record */
     assert_int_equal(srv_webhook_wait(1, SYN_OK, 204, 0), -1);
     assert_int_equal(srv_webhook_wait(1, SYN_OK, 307, 0), -1);
     assert_int_equal(srv_webhook_wait(1, SYN_OK, 410, 0), -1);
