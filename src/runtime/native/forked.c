@@ -400,6 +400,20 @@ forked_settle(void *self, struct syn_instance *instance, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Is its end being written down? */
+static bool
+ends_now(struct syn_forked *forked, const struct syn_instance *instance)
+{
+    const struct forked_row *row;
+    bool ends;
+
+    (void)pthread_mutex_lock(&forked->lock);
+    row = forked_row_find(forked, instance->dir_path);
+    ends = row && row->phase == FORKED_CONCLUDES;
+    (void)pthread_mutex_unlock(&forked->lock);
+    return ends;
+}
+
 /* Has it a result? */
 static bool
 has_ended(const struct syn_instance *instance)
@@ -415,7 +429,7 @@ forked_stop(void *self, struct syn_instance *instance, int64_t grace_ms, struct 
     int64_t at_ms;
 
     if (!row)
-        return has_ended(instance) ? SYN_OK : SYN_E_CONFLICT;
+        return ends_now(forked, instance) || has_ended(instance) ? SYN_OK : SYN_E_CONFLICT;
     if (grace_ms < 0)
         grace_ms = row->plan.grace_ms;
     at_ms = forked_mono_ms() + SYN_MIN(grace_ms, INT64_MAX / 8);
