@@ -396,11 +396,11 @@ syn_daemon_agent(const struct syn_daemon_options *options)
 }
 
 int
-syn_daemon_runtime_config(const char *data_dir, int release, struct syn_buf *out,
+syn_daemon_runtime_config(const char *data_dir, const char *config, struct syn_buf *out,
                           struct syn_err *err)
 {
     char root[PATH_MAX_BYTES + 16];
 
     (void)snprintf(root, sizeof(root), "%s/agent/runtime", data_dir);
-    return syn_container_config(root, release, out, err);
+    return syn_container_config(root, config, out, err);
 }

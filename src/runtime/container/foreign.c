@@ -247,43 +247,103 @@ syn_foreign_look(const char *address, const char *networks, struct syn_cri_facts
 
 /* --- what it needs ---------------------------------------------------------------------------- */
 
-int
-syn_container_config(const char *root, int release, struct syn_buf *out, struct syn_err *err)
-{
-    const char *plugin =
-        release == 3 ? "io.containerd.cri.v1.runtime" : "io.containerd.grpc.v1.cri";
-    char path[SYN_PATH_MAX];
+/* What matters here of a configuration of containerd. */
+struct given {
+    int version;       /* 0: it does not say */
+    bool any, classes; /* anything is said; runtime classes are */
+    char plugins[SYN_INSTANCE_PATH_MAX];
+};
 
-    if (release != 2 && release != 3)
-        return SYN_FAIL(err, SYN_E_INVALID, "config-version: expected 2 or 3, got %d", release);
+static void
+take_line(struct given *given, const char *line, size_t len)
+{
+    static const char key[] = "version", plugins[] = "bin_dir";
+    size_t indent = 0, word;
+    const char *value;
+
+    while (indent < len && (line[indent] == ' ' || line[indent] == '\t'))
+        indent++;
+    line += indent;
+    len -= indent;
+    if (len == 0 || line[0] == '#')
+        return;
+    given->any = true;
+    given->classes =
+        given->classes || (line[0] == '[' && memmem(line, len, ".containerd.runtimes.", 21));
+    word = strcspn(line, " =\t\n");
+    value = memchr(line, '=', len);
+    if (!value)
+        return;
+    value += 1 + strspn(value + 1, " \t");
+    if (word == strlen(key) && strncmp(line, key, word) == 0)
+        given->version = (int)take_number(&value);
+    else if (word == strlen(plugins) && strncmp(line, plugins, word) == 0 && *value == '"')
+        (void)snprintf(given->plugins, sizeof(given->plugins), "%.*s",
+                       (int)strcspn(value + 1, "\"\n"), value + 1);
+}
+
+static void
+take_config(struct given *given, const char *text)
+{
+    *given = (struct given){.plugins = "/opt/cni/bin"};
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n");
+
+        take_line(given, text, len);
+        text += len + (text[len] == '\n');
+    }
+}
+
+static void
+add_head(const char *root, const struct given *given, struct syn_buf *out)
+{
     syn_buf_addf(out,
-                 "# For `synor agent --runtime container --containerd SOCKET`, in containerd's\n"
-                 "# configuration (usually /etc/containerd/config.toml, version = %d). Pods of\n"
-                 "# others, and their networks, stay as they are. It must start anew then.\n"
-                 "#\n"
-                 "# And where it has its network plugins (bin_dir in its configuration, without\n"
-                 "# it /opt/cni/bin; Debian's package says /usr/lib/cni):\n"
-                 "#\n"
-                 "#     ln -s %s/" SYN_FOREIGN_PLUGIN " /usr/lib/cni/synor\n"
-                 "#\n"
-                 "# The same as .../loopback, if there is none.\n",
-                 release, root);
+                 "# To be added to containerd's configuration, for a node of Synor that uses it:\n"
+                 "#     synor agent --runtime container --containerd SOCKET ...\n"
+                 "# Pods of others, and their networks, stay as they are. Then, once:\n"
+                 "#     ln -s %s/" SYN_FOREIGN_PLUGIN " %s/synor\n"
+                 "# (the same as %s/loopback, if there is none) and\n"
+                 "#     systemctl restart containerd\n",
+                 root, given->plugins, given->plugins);
+    if (!given->any)
+        syn_buf_addf(out, "version = 2\n");
+}
+
+int
+syn_container_config(const char *root, const char *config, struct syn_buf *out, struct syn_err *err)
+{
+    const char *plugin;
+    char path[SYN_PATH_MAX];
+    struct given given;
+
+    take_config(&given, config);
+    if (given.any && given.version != 2 && given.version != 3)
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED,
+                        "--config: containerd's configuration is of version %d; it must be 2 or 3 "
+                        "(`containerd config default` shows one)",
+                        given.version > 0 ? given.version : 1);
+    plugin = given.version == 3 ? "io.containerd.cri.v1.runtime" : "io.containerd.grpc.v1.cri";
+    add_head(root, &given, out);
+    /* One that names no class has runc; one that names any has those alone. */
+    if (!given.classes)
+        syn_buf_addf(out,
+                     "\n# Without it the pods of others would have no class any more.\n"
+                     "[plugins.\"%s\".containerd.runtimes.runc]\n"
+                     "  runtime_type = \"%s\"\n",
+                     plugin, syn_pod_kinds[SYN_POD_RUNC].type);
     for (size_t i = 0; i < SYN_POD_CLASSES; i++) {
-        if (i != SYN_POD_RUNC && !syn_container_find(syn_pod_kinds[i].shim, path, sizeof(path))) {
-            syn_buf_addf(out, "\n# %s: with %s, which is not installed here.\n",
-                         syn_pod_kinds[i].name, syn_pod_kinds[i].shim);
+        const struct syn_pod_kind *kind = &syn_pod_kinds[i];
+
+        if (i != SYN_POD_RUNC && !syn_container_find(kind->shim, path, sizeof(path))) {
+            syn_buf_addf(out, "\n# No class %s: %s is not installed here.\n", kind->name,
+                         kind->shim);
             continue;
         }
         syn_buf_addf(out,
                      "\n[plugins.\"%s\".containerd.runtimes.synor-%s]\n"
                      "  runtime_type = \"%s\"\n"
                      "  cni_conf_dir = \"%s/" SYN_FOREIGN_NETWORKS "\"\n",
-                     plugin, syn_pod_kinds[i].name, syn_pod_kinds[i].type, root);
-        if (i == SYN_POD_RUNC)
-            syn_buf_addf(out,
-                         "  [plugins.\"%s\".containerd.runtimes.synor-runc.options]\n"
-                         "    SystemdCgroup = false\n",
-                         plugin);
+                     plugin, kind->name, kind->type, root);
     }
     return syn_buf_ok(out, err);
 }

@@ -94,9 +94,9 @@ struct syn_cli_host {
     /** Look at this machine; *ret is {"checks": [{id,name,state,detail,fix}], ...}, owned by the
      * caller. */
     int (*doctor)(json_t **ret, struct syn_err *err);
-    /** What a containerd that is there needs to be told for the node of `data_dir`; `release`: of
-     * its configuration, 2 or 3. */
-    int (*runtime_config)(const char *data_dir, int release, struct syn_buf *out,
+    /** What a containerd that is there needs to be told for the node of `data_dir`; `config`: the
+     * text of its configuration. */
+    int (*runtime_config)(const char *data_dir, const char *config, struct syn_buf *out,
                           struct syn_err *err);
     /** Simulate a cluster; *ret is the report of docs/sim.md, owned by the caller, `plot` (may be
      * NULL) gets a picture. */

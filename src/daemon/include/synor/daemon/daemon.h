@@ -40,10 +40,10 @@ struct syn_daemon_options {
     int ready_fd;    /* gets "ready\n", or "error: ...\n"; -1: nobody waits */
 };
 
-/** What a containerd that is there already lacks to be used by the node of `data_dir`.
- *  `release`: of its configuration, 2 or 3. INVALID, NOMEM. */
-SYN_MUST int syn_daemon_runtime_config(const char *data_dir, int release, struct syn_buf *out,
-                                       struct syn_err *err);
+/** What a containerd that is there already lacks to be used by the node of `data_dir`. `config`:
+ * the text of its configuration. UNSUPPORTED, NOMEM. */
+SYN_MUST int syn_daemon_runtime_config(const char *data_dir, const char *config,
+                                       struct syn_buf *out, struct syn_err *err);
 /** Run a server (and an agent with it) until SIGTERM or SIGINT. Returns the exit status. */
 int syn_daemon_up(const struct syn_daemon_options *options);
 /** Run an agent alone until SIGTERM or SIGINT. Returns the exit status. */

@@ -58,8 +58,9 @@ bool syn_container_away(const struct syn_container *container, struct syn_err *e
 /** "unix:PATH" of what an operator says: unix:///PATH, or a socket's path. INVALID. */
 SYN_MUST int syn_container_parse(const char *text, char *out, size_t cap, struct syn_err *err);
 /** What a containerd that is there already has to be configured with, for `root`: TOML with its
- *  explanations. `release`: of its configuration, 2 or 3. NOMEM, INVALID. */
-SYN_MUST int syn_container_config(const char *root, int release, struct syn_buf *out,
+ *  explanations. `config`: the text of its configuration; "": it has none.
+ *  Returns 0; UNSUPPORTED of a configuration that it does not know; NOMEM. */
+SYN_MUST int syn_container_config(const char *root, const char *config, struct syn_buf *out,
                                   struct syn_err *err);
 /** The driver's face. Borrowed: valid until syn_container_free(). Thread: any one at a time per
  * instance. */
