@@ -77,7 +77,12 @@ create_bridge(struct syn_net *net, const struct syn_member *member, struct syn_e
     (void)snprintf(name, sizeof(name), "ipv6/conf/%s/accept_dad", member->bridge);
     if (rc == SYN_OK)
         rc = syn_ns_set(name, "0", err);
-    return rc < 0 ? rc : syn_link_address(net->route, member->bridge, &member->gateway6, err);
+    if (rc == SYN_OK)
+        rc = syn_link_address(net->route, member->bridge, &member->gateway6, err);
+    /* With the bridge it goes. */
+    return rc < 0 || net->services6.addr.family == 0
+               ? rc
+               : syn_link_local_route(net->route, member->bridge, &net->services6, err);
 }
 
 static int

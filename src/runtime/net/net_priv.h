@@ -25,6 +25,7 @@ struct syn_net {
     int lock_fd, route, filter;    /* NETLINK_ROUTE and NETLINK_NETFILTER of the node's namespace */
     struct syn_nft *nft;
     uint8_t net_prefix;
+    struct syn_prefix services6; /* family 0: no service has an address of IPv6 here */
     struct syn_filter_node node; /* what it points to is below */
     struct syn_attachment_port open[SYN_NET_OPEN_MAX];
     struct syn_prefix deny[SYN_NET_DENY_MAX];

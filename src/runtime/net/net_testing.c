@@ -82,6 +82,8 @@ net_bound(const char *netns, const char *address, uint16_t port, int type)
     socklen_t len = fill(&addr, address, port);
 
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    if (addr.ss_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int));
     assert_int_equal(bind(fd, (const struct sockaddr *)&addr, len), 0);
     if (type == SOCK_STREAM)
         assert_int_equal(listen(fd, 16), 0);

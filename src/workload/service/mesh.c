@@ -1,5 +1,6 @@
 #include <synor/workload/service_mesh.h>
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +30,34 @@ static const struct syn_field mesh_fields[] = {
 };
 /* clang-format on */
 const struct syn_schema service_mesh_schema = SYN_SCHEMA("ServiceMesh", mesh_fields);
+
+/* ---- addresses ---- */
+
+bool
+syn_mesh_address6(const char *address, char out[SYN_MESH_SIZE6])
+{
+    const int prefix = (int)strcspn(SYN_MESH_NETWORK6, "/");
+    unsigned bytes[4] = {0};
+    struct in6_addr bin;
+    char text[SYN_MESH_SIZE6];
+
+    for (size_t i = 0; i < SYN_LEN(bytes); i++) {
+        size_t len = strspn(address, "0123456789");
+
+        if (len == 0 || len > 3 || address[len] != (i < 3 ? '.' : '\0'))
+            return false;
+        for (; len > 0; len--)
+            bytes[i] = 10 * bytes[i] + (unsigned)(*address++ - '0');
+        if (bytes[i] > UINT8_MAX)
+            return false;
+        address += i < 3;
+    }
+    (void)snprintf(text, sizeof(text), "%.*s%x:%x", prefix, SYN_MESH_NETWORK6,
+                   bytes[0] << 8 | bytes[1], bytes[2] << 8 | bytes[3]);
+    /* In the one form that everybody writes. */
+    return inet_pton(AF_INET6, text, &bin) == 1 &&
+           inet_ntop(AF_INET6, &bin, out, SYN_MESH_SIZE6) != NULL;
+}
 
 /* ---- entries ---- */
 
