@@ -7,9 +7,11 @@
  *                  `-> elsewhere    [forward/out: no other bridge, no denied network, the
  *                                    instance's own rules; counted as egress] --> masquerade
  *   instance --> [divert: a service's address to the node's proxy] --> [input: that may come]
- *                  (of IPv4 to another address, which the kernel tells the proxy if it asks; of
- * IPv6 to another port alone, as that is not told: the address is the node's by a route) outside
- * --> [prerouting: published port to instance] --> [forward/in: only those, and answers]
+ *   outside  --> [prerouting: published port to instance] --> [forward/in: only those, and answers]
+ *
+ * What is diverted comes to an address of the node's in IPv4, and the proxy asks the kernel for the
+ * one before. HAProxy cannot ask that of IPv6: there the address is the node's by a route, and the
+ * port alone changes.
  *
  * Chains hold only what is the same for all; what differs by instance lies in sets and maps, so
  * that a packet's way is as long with a thousand instances as with one. The one exception are rules

@@ -1,10 +1,8 @@
-/* Networks for real, in a network namespace of this test's own: the machine's tables and interfaces
- * are never touched. The test's namespace plays the node; `outside` is another one behind a cable.
- * Needs root. */
+/* Networks for real, as root in a network namespace of this test's own: the machine's tables and
+ * interfaces are never touched. It plays the node; `outside` is another one behind a cable. */
 #include <synor/runtime/net.h>
 
 #include <dirent.h>
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -136,10 +134,10 @@ open_net(const char *name)
 {
     static const struct syn_net_open open[] = {{SYN_NET_TCP, NODE4, 53}, {SYN_NET_TCP, NODE6, 53}};
     const struct syn_net_options options = {.dir = dir,
+                                            .services6 = NET_SIX,
                                             .net_prefix = 28,
                                             .open = open,
-                                            .open_count = SYN_LEN(open),
-                                            .services6 = "fd53:796e:6f72::/96"};
+                                            .open_count = SYN_LEN(open)};
     struct syn_net *net = NULL;
     struct syn_err err = {0};
 
@@ -909,38 +907,13 @@ two_platforms_do_not_meet(void **state)
     (void)syn_net_close(two);
 }
 
-/* Of IPv6 the proxy is told by its own address; other ports and addresses lead nowhere. */
-static void
-diverted6(const struct syn_net_place *place)
-{
-    struct sockaddr_in6 at = {0}, from = {0};
-    socklen_t len = sizeof(at);
-    char text[INET6_ADDRSTRLEN];
-    SYN_FD(proxy);
-    SYN_FD(caller);
-    SYN_FD(taken);
-
-    proxy = net_bound(NULL, "::", 7080, SOCK_STREAM);
-    caller = net_dial(place->netns, "fd53:796e:6f72::a7f:1", 80);
-    taken = accept4(proxy, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
-    assert_return_code(taken, errno);
-    assert_string_equal(inet_ntop(AF_INET6, &from.sin6_addr, text, sizeof(text)), place->address6);
-    assert_return_code(getsockname(taken, (struct sockaddr *)&at, &len), errno);
-    assert_string_equal(inet_ntop(AF_INET6, &at.sin6_addr, text, sizeof(text)),
-                        "fd53:796e:6f72::a7f:1");
-    assert_int_equal(ntohs(at.sin6_port), 7080);
-    assert_false(net_reaches(place->netns, "fd53:796e:6f72::a7f:1", 7080));
-    assert_false(net_reaches(place->netns, "fd53:796e:6f72::a7f:2", 80));
-    assert_false(net_reaches(place->netns, place->gateway6, 7080));
-}
-
 /* A service's address leads to the node's proxy, which is told what was asked for and by whom, and
  * to which nobody comes otherwise; also while who said so is away. */
 static void
 services_are_diverted(void **state)
 {
     static const struct syn_net_divert rows[] = {{"10.127.0.1", 80, 7080},
-                                                 {"fd53:796e:6f72::a7f:1", 80, 7080}};
+                                                 {NET_SERVICE6, 80, 7080}};
     struct syn_net *net = open_net("divert");
     struct syn_net_place place = attach(net, "one", "acme");
     struct sockaddr_in asked = {0};
@@ -960,15 +933,15 @@ services_are_diverted(void **state)
     assert_return_code(getsockopt(taken, SOL_IP, SO_ORIGINAL_DST, &asked, &len), errno);
     assert_int_equal(asked.sin_addr.s_addr, htonl(0x0a7f0001));
     assert_int_equal(asked.sin_port, htons(80));
-    diverted6(&place);
+    net_check_diverted6(&place);
     (void)syn_net_close(net);
     net = open_net("divert");
     assert_done(syn_net_sweep(net, NULL, NULL, &err), &err);
     assert_true(net_reaches(place.netns, "10.127.0.1", 80));
-    diverted6(&place);
+    net_check_diverted6(&place);
     assert_done(syn_net_divert(net, NULL, 0, &err), &err);
     assert_int_equal(count_rules("10.127.0.1"), 0);
-    assert_false(net_reaches(place.netns, "fd53:796e:6f72::a7f:1", 80));
+    assert_false(net_reaches(place.netns, NET_SERVICE6, 80));
     detach(net, "one");
     (void)syn_net_close(net);
 }

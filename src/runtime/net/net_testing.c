@@ -1,5 +1,6 @@
 #include "net_testing.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -147,4 +148,27 @@ net_recv_dgrams(int fd, unsigned count, struct sockaddr_storage *ret_from)
         assert_int_equal(recvfrom(fd, data, sizeof(data), 0, (struct sockaddr *)ret_from, &len),
                          NET_DGRAM);
     }
+}
+
+void
+net_check_diverted6(const struct syn_net_place *place)
+{
+    struct sockaddr_in6 at = {0}, from = {0};
+    socklen_t len = sizeof(at);
+    char text[INET6_ADDRSTRLEN];
+    SYN_FD(proxy);
+    SYN_FD(caller);
+    SYN_FD(taken);
+
+    proxy = net_bound(NULL, "::", 7080, SOCK_STREAM);
+    caller = net_dial(place->netns, NET_SERVICE6, 80);
+    taken = accept4(proxy, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
+    assert_return_code(taken, errno);
+    assert_string_equal(inet_ntop(AF_INET6, &from.sin6_addr, text, sizeof(text)), place->address6);
+    assert_return_code(getsockname(taken, (struct sockaddr *)&at, &len), errno);
+    assert_string_equal(inet_ntop(AF_INET6, &at.sin6_addr, text, sizeof(text)), NET_SERVICE6);
+    assert_int_equal(ntohs(at.sin6_port), 7080);
+    assert_false(net_reaches(place->netns, NET_SERVICE6, 7080));
+    assert_false(net_reaches(place->netns, "fd53:796e:6f72::a7f:2", 80));
+    assert_false(net_reaches(place->netns, place->gateway6, 7080));
 }

@@ -1,6 +1,5 @@
 #include <synor/workload/service_mesh.h>
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,8 +37,7 @@ syn_mesh_address6(const char *address, char out[SYN_MESH_SIZE6])
 {
     const int prefix = (int)strcspn(SYN_MESH_NETWORK6, "/");
     unsigned bytes[4] = {0};
-    struct in6_addr bin;
-    char text[SYN_MESH_SIZE6];
+    char high[8] = "", low[8] = "";
 
     for (size_t i = 0; i < SYN_LEN(bytes); i++) {
         size_t len = strspn(address, "0123456789");
@@ -52,11 +50,13 @@ syn_mesh_address6(const char *address, char out[SYN_MESH_SIZE6])
             return false;
         address += i < 3;
     }
-    (void)snprintf(text, sizeof(text), "%.*s%x:%x", prefix, SYN_MESH_NETWORK6,
-                   bytes[0] << 8 | bytes[1], bytes[2] << 8 | bytes[3]);
-    /* In the one form that everybody writes. */
-    return inet_pton(AF_INET6, text, &bin) == 1 &&
-           inet_ntop(AF_INET6, &bin, out, SYN_MESH_SIZE6) != NULL;
+    /* In the one form that everybody writes: no zeros in front. */
+    if (bytes[0] + bytes[1] > 0)
+        (void)snprintf(high, sizeof(high), "%x:", bytes[0] << 8 | bytes[1]);
+    if (high[0] != '\0' || bytes[2] + bytes[3] > 0)
+        (void)snprintf(low, sizeof(low), "%x", bytes[2] << 8 | bytes[3]);
+    (void)snprintf(out, SYN_MESH_SIZE6, "%.*s%s%s", prefix, SYN_MESH_NETWORK6, high, low);
+    return true;
 }
 
 /* ---- entries ---- */

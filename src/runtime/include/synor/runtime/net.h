@@ -50,8 +50,8 @@ struct syn_net_options {
     /** "10.200.0.0/16" and "fd00:1::/48": every address that is handed out lies in them. NULL: what
      *  the node does not use, chosen once and kept. `none` for pool6: no IPv6. */
     const char *pool4, *pool6;
-    /** The network of services' addresses of IPv6, which are diverted within it: the node takes what
-     *  its instances send there for its own. NULL: none are. */
+    /** The network of services' addresses of IPv6, which are diverted within it: the node takes
+     *  what its instances send there for its own. NULL: none are. */
     const char *services6;
     uint8_t net_prefix; /* of one account's share of pool4; 0: 24 */
     const struct syn_net_open *open;
