@@ -57,14 +57,14 @@ lb_pair_key(unsigned door, const struct syn_balancer_frontend *frontend,
             const struct syn_balancer_pair *pair, char ret[LB_KEY_SIZE], struct syn_err *err)
 {
     bool in = frontend->mesh == SYN_BALANCER_MESH_IN;
-    char address[LB_ADDRESS_SIZE];
+    char address[LB_ADDRESS_SIZE] = "";
     int rc = name_check(pair->caller, in, err);
 
     if (rc == SYN_OK)
         rc = in ? name_check(pair->callee, false, err) : lb_address(pair->callee, address, err);
     if (rc < 0)
         return rc;
-    if (!in && address[0] == '[') /* HAProxy puts no brackets around it */
+    if (address[0] == '[') /* HAProxy puts no brackets around it */
         (void)snprintf(ret, LB_KEY_SIZE, "f%u|%s|%.*s%s", door, pair->caller,
                        (int)strcspn(address + 1, "]"), address + 1, strrchr(address, ':'));
     else

@@ -907,8 +907,7 @@ two_platforms_do_not_meet(void **state)
     (void)syn_net_close(two);
 }
 
-/* A service's address leads to the node's proxy, which is told what was asked for and by whom, and
- * to which nobody comes otherwise; also while who said so is away. */
+/* A service's address leads to the node's proxy, and nothing else; also while its agent is away. */
 static void
 services_are_diverted(void **state)
 {
@@ -936,6 +935,7 @@ services_are_diverted(void **state)
     net_check_diverted6(&place);
     (void)syn_net_close(net);
     net = open_net("divert");
+    net_forget_services6(); /* of an older one */
     assert_done(syn_net_sweep(net, NULL, NULL, &err), &err);
     assert_true(net_reaches(place.netns, "10.127.0.1", 80));
     net_check_diverted6(&place);

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -14,6 +15,7 @@
 #include <synor/base/test.h>
 
 #include "../native/file_priv.h"
+#include "netlink_priv.h"
 #include "prefix_priv.h"
 
 struct opening {
@@ -171,4 +173,23 @@ net_check_diverted6(const struct syn_net_place *place)
     assert_false(net_reaches(place->netns, NET_SERVICE6, 7080));
     assert_false(net_reaches(place->netns, "fd53:796e:6f72::a7f:2", 80));
     assert_false(net_reaches(place->netns, place->gateway6, 7080));
+}
+
+void
+net_forget_services6(void)
+{
+    const struct rtmsg info = {.rtm_family = AF_INET6,
+                               .rtm_dst_len = 96,
+                               .rtm_table = RT_TABLE_LOCAL,
+                               .rtm_type = RTN_LOCAL};
+    struct syn_err err = {0};
+    struct syn_prefix network;
+    struct syn_nl nl;
+    SYN_FD(fd);
+
+    assert_done(syn_prefix_parse(NET_SIX, "network", &network, &err), &err);
+    assert_done(syn_nl_open(NETLINK_ROUTE, &fd, &err), &err);
+    syn_nl_init(&nl, RTM_DELROUTE, 0, &info, sizeof(info));
+    syn_nl_add(&nl, RTA_DST, network.addr.bytes, syn_addr_size(&network.addr));
+    assert_done(syn_nl_do(fd, &nl, "removing a route", &err), &err);
 }

@@ -29,5 +29,7 @@ void net_recv_dgrams(int fd, unsigned count, struct sockaddr_storage *ret_from);
 /** NET_SERVICE6, port 80, leads from there to port 7080 here, which is told of it as its own
  * address and of the caller's; other ports, addresses and the gateway lead nowhere. */
 void net_check_diverted6(const struct syn_net_place *place);
+/** Remove a local route of NET_SIX. */
+void net_forget_services6(void);
 
 #endif
