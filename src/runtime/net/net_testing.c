@@ -164,6 +164,7 @@ net_check_diverted6(const struct syn_net_place *place)
 
     proxy = net_bound(NULL, "::", 7080, SOCK_STREAM);
     caller = net_dial(place->netns, NET_SERVICE6, 80);
+    assert_return_code(caller, errno);
     taken = accept4(proxy, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
     assert_return_code(taken, errno);
     assert_string_equal(inet_ntop(AF_INET6, &from.sin6_addr, text, sizeof(text)), place->address6);
