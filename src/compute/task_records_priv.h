@@ -35,6 +35,21 @@ void syn_tasks_return_edge(struct syn_tasks *tasks, struct syn_extra_edge *edge)
 /* It failed, is over and marked so: not to be used again before a wait has told of it. */
 void syn_tasks_keep_failed(struct syn_tasks *tasks, struct syn_task *task);
 
+/* A record of the stock, which has one. Under `order`. */
+static inline struct syn_task *
+syn_tasks_pop(struct syn_tasks *tasks)
+{
+    struct syn_task *task = tasks->stock;
+
+    tasks->stock = task->next;
+    __builtin_prefetch(task->next, 1); /* workers may have had it */
+    atomic_store_explicit(&task->successors,
+                          atomic_load_explicit(&task->successors, memory_order_relaxed) +
+                              ((uint64_t)1 << SYN_REF_SHIFT),
+                          memory_order_relaxed);
+    return task;
+}
+
 /* A record. Under `order`. */
 static inline SYN_MUST int
 syn_tasks_take(struct syn_tasks *tasks, struct syn_task **ret_task, struct syn_err *err)
@@ -45,12 +60,7 @@ syn_tasks_take(struct syn_tasks *tasks, struct syn_task **ret_task, struct syn_e
         if (rc < 0)
             return rc;
     }
-    *ret_task = tasks->stock;
-    tasks->stock = tasks->stock->next;
-    atomic_store_explicit(&(*ret_task)->successors,
-                          atomic_load_explicit(&(*ret_task)->successors, memory_order_relaxed) +
-                              ((uint64_t)1 << SYN_REF_SHIFT),
-                          memory_order_relaxed);
+    *ret_task = syn_tasks_pop(tasks);
     return SYN_OK;
 }
 
