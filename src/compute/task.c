@@ -634,11 +634,8 @@ syn_task_submit(struct syn_runtime *runtime, const struct syn_task_spec *spec,
 static inline void
 recycle(struct syn_worker *worker, struct syn_task *task, bool single)
 {
-    struct syn_tasks *tasks = worker->runtime->tasks;
-
-    if (single) { /* what lies nearest is used next */
-        task->next = tasks->stock;
-        tasks->stock = task;
+    if (single) {
+        syn_tasks_put_back(task);
         return;
     }
     if (worker->finished == NULL)
@@ -646,7 +643,7 @@ recycle(struct syn_worker *worker, struct syn_task *task, bool single)
     task->next = worker->finished;
     worker->finished = task;
     if (++worker->finished_count >= RETURN_BATCH) {
-        syn_tasks_return(tasks, worker->finished, worker->finished_last);
+        syn_tasks_return(worker->runtime->tasks, worker->finished, worker->finished_last);
         worker->finished = NULL;
         worker->finished_count = 0;
     }

@@ -5,7 +5,18 @@
 #include "task_priv.h"
 #include "worker_priv.h"
 
-struct syn_task_slab;
+#define SYN_SLAB_BYTES \
+    ((size_t)2 << 20) /* a huge page, where they are to be had; also aligned so */
+#define SYN_SLAB_WORDS (SYN_SLAB_BYTES / SYN_TASK_BYTES / 64)
+
+/* Records, of which the first few are this. */
+struct syn_task_slab {
+    struct syn_task_slab *next;
+    size_t low;                    /* no word before this one has a bit */
+    uint64_t free[SYN_SLAB_WORDS]; /* a bit a record that has come back and is not in the stock */
+};
+
+struct syn_edge_slab;
 
 /* Per runtime. */
 struct syn_tasks {
@@ -15,7 +26,8 @@ struct syn_tasks {
     size_t fresh_count;
     struct syn_extra_edge *edges; /* extra edges to use, under `order` */
     size_t edges_count;           /* of those */
-    struct syn_task_slab *slabs;
+    struct syn_task_slab *slabs;  /* the newest first */
+    struct syn_edge_slab *edge_slabs;
     /* Those that failed since the last wait, the oldest first; see the end of a task. */
     _Alignas(SYN_LINE) struct syn_spin failed_lock;
     _Atomic uint32_t failed_count;
@@ -34,6 +46,20 @@ void syn_tasks_return(struct syn_tasks *tasks, struct syn_task *first, struct sy
 void syn_tasks_return_edge(struct syn_tasks *tasks, struct syn_extra_edge *edge);
 /* It failed, is over and marked so: not to be used again before a wait has told of it. */
 void syn_tasks_keep_failed(struct syn_tasks *tasks, struct syn_task *task);
+
+/* Give a record back where no other thread is. Records come into use again in the order of their
+ * addresses, whatever the order in which tasks ended: a program that submits many tasks walks
+ * through memory, and one that has few at a time has the same few lines. */
+static inline void
+syn_tasks_put_back(struct syn_task *task)
+{
+    uintptr_t at = (uintptr_t)task & (SYN_SLAB_BYTES - 1);
+    struct syn_task_slab *slab = (struct syn_task_slab *)((uintptr_t)task - at);
+    size_t word = at / SYN_TASK_BYTES / 64;
+
+    slab->free[word] |= UINT64_C(1) << (at / SYN_TASK_BYTES % 64);
+    slab->low = SYN_MIN(slab->low, word);
+}
 
 /* A record of the stock, which has one. Under `order`. */
 static inline struct syn_task *
