@@ -105,6 +105,13 @@ link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge, bool single)
     return true;
 }
 
+/* Whose record an edge that is no extra one lies in. */
+static inline struct syn_task *
+edge_task(syn_edge edge)
+{
+    return (struct syn_task *)(uintptr_t)(edge & ~(uint64_t)(SYN_TASK_BYTES - 1));
+}
+
 /* Task being linked, and how many edges it has so far: the first few lie in its record. */
 struct linking {
     struct syn_tasks *tasks;
@@ -126,30 +133,17 @@ note_failure(struct linking *linking, syn_task_ref ref, uint64_t kind)
         linking->code = code;
 }
 
-/* `kind`: SYN_EDGE_ORDER, or 0 where it needs the result. */
-static void
-wait_for(struct linking *linking, syn_task_ref ref, uint64_t kind)
+/* The edge lies in the task's record no more: in an extra one. */
+static __attribute__((noinline)) void
+wait_by_extra(struct linking *linking, syn_task_ref ref, uint64_t kind)
 {
-    struct syn_task *task = linking->task;
-    struct syn_extra_edge *extra;
+    struct syn_extra_edge *extra = linking->tasks->edges;
 
-    if (ref == 0 || ref_task(ref) == task)
-        return;
-    if (linking->count < SYN_USES_INLINE) {
-        syn_edge *edge = &task->uses[linking->count].edge;
-
-        if (link_edge(ref, edge, (uintptr_t)edge | kind, syn_single_threaded()))
-            linking->count++;
-        else
-            note_failure(linking, ref, kind);
-        return;
-    }
-    extra = linking->tasks->edges;
     assert(extra != NULL); /* syn_tasks_reserve_edges() */
     linking->tasks->edges = (struct syn_extra_edge *)(uintptr_t)extra->next;
     if (linking->tasks->edges != NULL)
         __builtin_prefetch(linking->tasks->edges, 1);
-    extra->to = task;
+    extra->to = linking->task;
     if (link_edge(ref, &extra->next, (uintptr_t)extra | SYN_EDGE_EXTRA | kind,
                   syn_single_threaded())) {
         linking->tasks->edges_count--;
@@ -159,6 +153,25 @@ wait_for(struct linking *linking, syn_task_ref ref, uint64_t kind)
         extra->next = (uintptr_t)linking->tasks->edges;
         linking->tasks->edges = extra;
     }
+}
+
+/* `kind`: SYN_EDGE_ORDER, or 0 where it needs the result. */
+static void
+wait_for(struct linking *linking, syn_task_ref ref, uint64_t kind)
+{
+    syn_edge *edge;
+
+    if (ref == 0 || ref_task(ref) == linking->task)
+        return;
+    if (linking->count >= SYN_USES_INLINE) {
+        wait_by_extra(linking, ref, kind);
+        return;
+    }
+    edge = &linking->task->uses[linking->count].edge;
+    if (link_edge(ref, edge, (uintptr_t)edge | kind, syn_single_threaded()))
+        linking->count++;
+    else
+        note_failure(linking, ref, kind);
 }
 
 /* ---- data ---- */
@@ -528,10 +541,25 @@ look_at_uses(const struct syn_tasks *tasks, const struct syn_task_spec *spec, bo
     return edges + spec->uses_count <= tasks->edges_count ? PLAIN_AFTER_READERS : NOT_PLAIN;
 }
 
-/* Where nobody reads what it writes each use is at most one edge, and all of these have their place
- * in the record. Returns how many there are. */
+/* Wait for it in the next place of the record, which is returned, or else by an extra edge. */
+static inline __attribute__((always_inline)) struct syn_task_use *
+wait_at(struct linking *linking, struct syn_task_use *slot, syn_task_ref ref, uint64_t kind,
+        bool single)
+{
+    if (linking != NULL && slot == &linking->task->uses[SYN_USES_INLINE])
+        wait_by_extra(linking, ref, kind);
+    else if (link_edge(ref, &slot->edge, (uintptr_t)&slot->edge | kind, single))
+        return slot + 1;
+    else if (kind == 0 && __builtin_expect(ref_failed(ref) != 0, 0))
+        syn_task_note_error(edge_task((uintptr_t)slot), ref_failed(ref));
+    return slot;
+}
+
+/* `linking` NULL: nobody reads what it writes, so each use is at most one edge, and all of these
+ * have their place in the record. Returns how many have. */
 static inline __attribute__((always_inline)) int
-link_plain(struct syn_task *task, const struct syn_task_spec *spec, bool single)
+link_plain(struct linking *linking, struct syn_task *task, const struct syn_task_spec *spec,
+           bool single)
 {
     const struct syn_use *end = spec->uses + spec->uses_count;
     struct syn_task_use *slot = task->uses;
@@ -544,15 +572,22 @@ link_plain(struct syn_task *task, const struct syn_task_spec *spec, bool single)
         if (writer != 0 && writer != self) {
             uint64_t kind = use->access == SYN_WRITE ? kind_of_write(task, spec, use) : 0;
 
-            if (link_edge(writer, &slot->edge, (uintptr_t)&slot->edge | kind, single))
-                slot++;
-            else if (kind == 0 && __builtin_expect(ref_failed(writer) != 0, 0))
-                syn_task_note_error(task, ref_failed(writer));
+            if (linking == NULL || kind == 0 || data->readers_count == 0)
+                slot = wait_at(linking, slot, writer, kind, single);
         }
-        if (use->access == SYN_READ)
+        if (use->access == SYN_READ) {
             syn_data_readers(data)[data->readers_count++] = self;
-        else
-            data->writer = self;
+            continue;
+        }
+        for (uint32_t k = 0; linking != NULL && k < data->readers_count; k++) {
+            syn_task_ref reader = syn_data_readers(data)[k];
+
+            if (reader != self)
+                slot = wait_at(linking, slot, reader, SYN_EDGE_ORDER, single);
+        }
+        if (linking != NULL)
+            data->readers_count = 0;
+        data->writer = self;
     }
     return (int)(slot - task->uses);
 }
@@ -561,12 +596,12 @@ static __attribute__((noinline)) int
 link_after_readers(struct syn_tasks *tasks, struct syn_task *task, const struct syn_task_spec *spec)
 {
     struct linking linking = {.tasks = tasks, .task = task};
+    int count = syn_single_threaded() ? link_plain(&linking, task, spec, true)
+                                      : link_plain(&linking, task, spec, false);
 
-    for (unsigned i = 0; i < spec->uses_count; i++)
-        use_data(&linking, spec, &spec->uses[i]);
     if (__builtin_expect(linking.code < 0, 0))
         syn_task_note_error(task, linking.code);
-    return (int)linking.count;
+    return count + (int)linking.count;
 }
 
 /* False: it is not that plain, and nothing is changed. */
@@ -592,7 +627,7 @@ submit_plain(struct syn_runtime *runtime, struct syn_lane *lane, const struct sy
     if (!single)
         atomic_store_explicit(&task->awaited, LINK_BIAS, memory_order_relaxed);
     if (__builtin_expect(plainness == PLAIN, 1))
-        count = link_plain(task, spec, single);
+        count = link_plain(NULL, task, spec, single);
     else
         count = link_after_readers(tasks, task, spec);
     syn_spin_unlock(&tasks->order);
@@ -695,7 +730,7 @@ release_all(struct syn_worker *worker, syn_edge edge, int code, bool single)
             syn_tasks_return_edge(worker->runtime->tasks, extra);
         } else {
             next = *(const syn_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
-            task = (struct syn_task *)(uintptr_t)(edge & ~(uint64_t)(SYN_TASK_BYTES - 1));
+            task = edge_task(edge);
         }
         if (next != 0)
             __builtin_prefetch((const void *)(uintptr_t)(next & ~SYN_EDGE_FLAGS), 1);

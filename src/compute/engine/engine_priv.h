@@ -58,9 +58,10 @@ struct syn_engine_task {
     double *params; /* behind `uses` */
     uint8_t operands_count, uses_count;
     uint8_t tries;
-    uint8_t pieces;                   /* wanted; SYN_PIECES_AUTO */
-    uint8_t room;                     /* which size of record it is */
-    uint8_t reduces, shared;          /* bits of uses: that reduce; whose share of the sum it has */
+    uint8_t pieces;          /* wanted; SYN_PIECES_AUTO */
+    uint8_t room;            /* which size of record it is */
+    uint8_t reduces, shared; /* bits of uses: that reduce; whose share of the sum it has */
+    bool plain; /* each operand is a tensor of its own, and they are only read and written */
     uint8_t access[SYN_OPERANDS_MAX]; /* what the call does with each */
     uint8_t use_of[SYN_OPERANDS_MAX]; /* which use each belongs to */
     struct syn_data_use uses[];       /* each tensor once; strategies look at them */
@@ -224,8 +225,10 @@ void syn_engine_records_free(struct syn_engine *engine);
 
 /* ---- recipe.c ---- */
 
-/* Has a call like this one been checked before? Then its `entry` and `access` are set. */
-bool syn_engine_recipe_find(struct syn_engine_task *call, struct syn_tensor *const *tensors);
+/* Has a call like this one been checked before? Then its `entry` and `access` are set. *ret_plain:
+ * it only reads and writes. */
+bool syn_engine_recipe_find(struct syn_engine_task *call, struct syn_tensor *const *tensors,
+                            bool *ret_plain);
 /* It has been checked, and those are set. */
 void syn_engine_recipe_remember(const struct syn_engine_task *call,
                                 struct syn_tensor *const *tensors);
@@ -325,8 +328,19 @@ struct syn_engine_handle {
 };
 
 /* A tensor's handle, made when it is first used. */
-SYN_MUST int syn_engine_handle(struct syn_engine *engine, struct syn_tensor *tensor,
-                               struct syn_engine_handle **ret_handle, struct syn_err *err);
+SYN_MUST int syn_engine_handle_new(struct syn_engine *engine, struct syn_tensor *tensor,
+                                   struct syn_engine_handle **ret_handle, struct syn_err *err);
+static inline SYN_MUST int
+syn_engine_handle(struct syn_engine *engine, struct syn_tensor *tensor,
+                  struct syn_engine_handle **ret_handle, struct syn_err *err)
+{
+    struct syn_engine_handle *handle = syn_tensor_user(tensor);
+
+    if (__builtin_expect(handle == NULL, 0))
+        return syn_engine_handle_new(engine, tensor, ret_handle, err);
+    *ret_handle = handle;
+    return SYN_OK;
+}
 /* The memory manager ends a tensor: its handle goes too. */
 void syn_engine_forget(void *handle);
 

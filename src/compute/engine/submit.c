@@ -400,9 +400,35 @@ fill_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors)
     }
     call->uses_count = (uint8_t)count;
     call->reduces = (uint8_t)reduces;
+    call->plain = false;
     call->ready.accesses = call->uses;
     call->ready.access_count = (uint16_t)count;
     call->ready.access_stride = sizeof(call->uses[0]);
+}
+
+/* The same for what the recipe says only reads and writes. False: some tensor is there twice. */
+static bool
+fill_plain_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors)
+{
+    unsigned count = call->operands_count;
+
+    for (unsigned i = 0; i < count; i++) {
+        for (unsigned j = 0; j < i; j++) {
+            if (tensors[j] == tensors[i])
+                return false;
+        }
+        call->uses[i] = (struct syn_data_use){.data = syn_tensor_replicas(tensors[i]),
+                                              .handle = (uint32_t)syn_tensor_number(tensors[i]),
+                                              .mode = call->access[i]};
+        call->use_of[i] = (uint8_t)i;
+    }
+    call->uses_count = (uint8_t)count;
+    call->reduces = 0;
+    call->plain = true;
+    call->ready.accesses = call->uses;
+    call->ready.access_count = (uint16_t)count;
+    call->ready.access_stride = sizeof(call->uses[0]);
+    return true;
 }
 
 /* Find it all out. */
@@ -441,12 +467,13 @@ int
 syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *tensors,
                        struct syn_err *err)
 {
+    bool plain = false;
     int rc = SYN_OK;
 
-    if (syn_engine_recipe_find(call, tensors))
-        fill_uses(call, tensors);
-    else
+    if (!syn_engine_recipe_find(call, tensors, &plain))
         rc = check(call, tensors, err);
+    else if (!plain || !fill_plain_uses(call, tensors))
+        fill_uses(call, tensors);
     if (rc == SYN_OK)
         call->ready.cost = syn_model_estimate(call->entry);
     return rc;
@@ -608,7 +635,8 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
         rc = syn_engine_handle(engine, syn_tensor_of(call->uses[i].data), &handle, err);
         if (rc < 0)
             return rc;
-        uses[i] = (struct syn_use){.data = handle->data};
+        uses[i].data = handle->data;
+        uses[i].access = call->plain ? (enum syn_access)call->access[i] : (enum syn_access)0;
     }
     for (unsigned i = 0; __builtin_expect(call->reduces != 0, 0) && i < call->uses_count; i++) {
         if ((call->reduces & SYN_BIT(i)) != 0)
@@ -617,7 +645,7 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
             return rc;
     }
     /* Each tensor once, checked here: the core need not look. */
-    if (fill_order(call, uses) && wish->after_count == 0)
+    if ((call->plain || fill_order(call, uses)) && wish->after_count == 0)
         flags |= SYN_TASK_DISTINCT;
     if (syn_trace_on(engine->trace))
         syn_engine_trace_order(call);

@@ -64,7 +64,27 @@ struct eft {
     uint32_t *excess; /* kernel x class: time beyond the best split, in ns; NULL: none */
 };
 
-static void forget_graph(struct eft *eft);
+static void
+forget_graph(struct eft *eft)
+{
+    syn_free(eft->ranks);
+    syn_free(eft->kernels);
+    syn_free(eft->after);
+    syn_free(eft->excess);
+    syn_free(eft->believed);
+    syn_free(eft->costs);
+    syn_free(eft->dues);
+    syn_free(eft->sides);
+    syn_free(eft->ends);
+    arrivals_fini(&eft->arrivals);
+    eft->ranks = eft->after = eft->dues = eft->ends = NULL;
+    eft->kernels = eft->excess = NULL;
+    eft->sides = NULL;
+    eft->believed = NULL;
+    eft->costs = NULL;
+    eft->rank_count = eft->kernel_count = eft->checked = eft->replans = 0;
+    eft->pace_ns = 0;
+}
 
 static void
 eft_close(void *self)
@@ -358,20 +378,23 @@ consider(struct eft *eft, struct eft_look *look, uint32_t g, uint64_t ns, struct
     return true;
 }
 
-/* Of all groups, where only the score counts. Waiting, transfers and weights only add to the time
- * at which a group could end it at the soonest, by which alone most groups lose. */
-static bool
+/* Of all groups, where only the score counts. Waiting, transfers, weights and power states only add
+ * to the time at which a group could end it at the soonest, by which alone most groups lose. */
+static __attribute__((noinline)) bool
 choose_least(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
              struct eft_choice *ret_best)
 {
     uint64_t moves[SYN_PLATFORM_WORKERS_MAX], least = UINT64_MAX;
     struct eft_look look = {ready, moves, now_ns, topology_here(ready), band, false, false};
+    const struct strategy_group *groups = eft->topology.groups;
 
     for (uint32_t g = 0; g < eft->topology.group_count; g++) {
-        uint64_t ns = task_ns(eft, ready, eft->topology.groups[g].class_id);
+        uint32_t class_id = groups[g].class_id;
+        uint64_t ns = __atomic_load_n(&ready->cost->ns[class_id], __ATOMIC_RELAXED);
         uint64_t begin = SYN_MAX(now_ns, eft->groups[g].free_ns);
 
-        if (begin < least && ns < least - begin && consider(eft, &look, g, ns, ret_best))
+        if (begin < least && ns < least - begin &&
+            consider(eft, &look, g, task_ns(eft, ready, class_id), ret_best))
             least = ret_best->score;
     }
     return look.found;
@@ -389,7 +412,6 @@ choose_any(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64
 
     if (is_plain(eft, ready) && !known)
         return choose_least(eft, ready, band, now_ns, ret_best);
-
     if (known)
         arrivals_look(&eft->arrivals, ready, now_ns, moves, theres);
     else
@@ -896,28 +918,6 @@ eft_lost(void *self, uint32_t worker, bool lost)
 
     eft->topology.lost[worker / 64] = (eft->topology.lost[worker / 64] & ~bit) | (lost ? bit : 0);
     update_free(eft, worker, lost ? UINT64_MAX : 0);
-}
-
-static void
-forget_graph(struct eft *eft)
-{
-    syn_free(eft->ranks);
-    syn_free(eft->kernels);
-    syn_free(eft->after);
-    syn_free(eft->excess);
-    syn_free(eft->believed);
-    syn_free(eft->costs);
-    syn_free(eft->dues);
-    syn_free(eft->sides);
-    syn_free(eft->ends);
-    arrivals_fini(&eft->arrivals);
-    eft->ranks = eft->after = eft->dues = eft->ends = NULL;
-    eft->kernels = eft->excess = NULL;
-    eft->sides = NULL;
-    eft->believed = NULL;
-    eft->costs = NULL;
-    eft->rank_count = eft->kernel_count = eft->checked = eft->replans = 0;
-    eft->pace_ns = 0;
 }
 
 /* False: out of memory. NULL stays NULL. */
