@@ -27,7 +27,8 @@ static size_t
 room_bytes(unsigned room)
 {
     const struct syn_engine_task *call = NULL;
-    size_t bytes = sizeof(*call) + rooms[room].uses * sizeof(call->uses[0]) +
+    size_t bytes = offsetof(struct syn_engine_task, uses) +
+                   rooms[room].uses * sizeof(call->uses[0]) +
                    rooms[room].params * sizeof(call->params[0]);
 
     return (bytes + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
@@ -51,6 +52,7 @@ more_records(struct syn_engine *engine, unsigned room, struct syn_err *err)
         call->engine = engine;
         call->room = (uint8_t)room;
         call->params = (double *)(void *)&call->uses[rooms[room].uses];
+        call->request = (struct syn_memory_request){syn_engine_on_ready, call};
         call->next = engine->stock[room];
         engine->stock[room] = call;
     }
@@ -63,8 +65,9 @@ prefetch_record(const struct syn_engine_task *call)
 {
     if (call == NULL)
         return;
-    for (size_t at = 0; at < sizeof(*call) + 4 * sizeof(call->uses[0]); at += RECORD_ALIGN)
-        __builtin_prefetch((const char *)call + at, 1);
+    __builtin_prefetch(call, 1);
+    __builtin_prefetch(&call->kernel, 1);
+    __builtin_prefetch(call->access, 1);
 }
 
 int
@@ -122,7 +125,10 @@ syn_engine_record_free(struct syn_engine_task *call)
     struct syn_engine_seat *seat;
     unsigned room = call->room;
 
-    assert(call->event == NULL && call->scratch == NULL && call->why == NULL);
+    if (!call->plain || (call->seat != NULL && call->seat->dev != NULL)) { /* it looked there */
+        assert(call->event == NULL && call->scratch == NULL && call->why == NULL);
+        call->request.user = call; /* see reduce.c */
+    }
     if (self == NULL || self->runtime != engine->runtime || self->index >= engine->cpus) {
         return_records(call, call);
         return;
@@ -561,9 +567,7 @@ static void
 foresee(const struct syn_engine_task *call)
 {
     __builtin_prefetch(&call->kernel, 1);
-    __builtin_prefetch(&call->params, 1);
-    __builtin_prefetch(call->uses);
-    __builtin_prefetch(&call->uses[2]);
+    __builtin_prefetch(call->access);
 }
 
 /* Everything it waited for is there. */
