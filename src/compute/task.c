@@ -86,20 +86,18 @@ static inline __attribute__((always_inline)) bool
 link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge, bool single)
 {
     struct syn_task *before = ref_task(ref);
-    uint64_t head = atomic_load_explicit(&before->successors, memory_order_acquire), linked;
+    uint64_t address = ref & SYN_REF_MASK, linked = (ref ^ address) | edge;
+    uint64_t head = atomic_load_explicit(&before->successors, memory_order_acquire);
 
     do {
-        uint64_t generation = head >> SYN_REF_SHIFT << SYN_REF_SHIFT;
-
         if ((head ^ ref) >> SYN_REF_SHIFT != 0)
             return false;
-        *next = head ^ generation;
+        *next = head ^ ref ^ address; /* the generation is the same */
         SYN_PERTURB();
         if (single) {
-            atomic_store_explicit(&before->successors, generation | edge, memory_order_relaxed);
+            atomic_store_explicit(&before->successors, linked, memory_order_relaxed);
             return true;
         }
-        linked = generation | edge;
     } while (!atomic_compare_exchange_weak_explicit(&before->successors, &head, linked,
                                                     memory_order_acq_rel, memory_order_acquire));
     return true;
@@ -732,8 +730,10 @@ release_all(struct syn_worker *worker, syn_edge edge, int code, bool single)
             next = *(const syn_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
             task = edge_task(edge);
         }
-        if (next != 0)
+        if (next != 0) {
             __builtin_prefetch((const void *)(uintptr_t)(next & ~SYN_EDGE_FLAGS), 1);
+            __builtin_prefetch(edge_task(next), 1); /* if it is no extra one: what is counted */
+        }
         release_one(worker, task, (edge & SYN_EDGE_ORDER) != 0 ? 0 : code, single);
         edge = next;
     }

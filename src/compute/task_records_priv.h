@@ -69,6 +69,7 @@ syn_tasks_pop(struct syn_tasks *tasks)
 
     tasks->stock = task->next;
     __builtin_prefetch(task->next, 1); /* workers may have had it */
+    __builtin_prefetch((const char *)task->next + SYN_TASK_BYTES / 2, 1);
     atomic_store_explicit(&task->successors,
                           atomic_load_explicit(&task->successors, memory_order_relaxed) +
                               ((uint64_t)1 << SYN_REF_SHIFT),
