@@ -711,6 +711,29 @@ release_one(struct syn_worker *worker, struct syn_task *task, int code, bool sin
     syn_task_ready(worker->runtime, worker, task);
 }
 
+/* An extra edge is not needed any more. */
+static inline void
+put_back_edge(struct syn_worker *worker, struct syn_extra_edge *edge, bool single)
+{
+    struct syn_tasks *tasks = worker->runtime->tasks;
+
+    if (single) {
+        edge->next = (uintptr_t)tasks->edges;
+        tasks->edges = edge;
+        tasks->edges_count++;
+        return;
+    }
+    if (worker->spare == NULL)
+        worker->spare_last = edge;
+    edge->next = (uintptr_t)worker->spare;
+    worker->spare = edge;
+    if (++worker->spare_count >= RETURN_BATCH) {
+        syn_tasks_return_edges(tasks, worker->spare, worker->spare_last);
+        worker->spare = NULL;
+        worker->spare_count = 0;
+    }
+}
+
 static inline __attribute__((always_inline)) void
 release_all(struct syn_worker *worker, syn_edge edge, int code, bool single)
 {
@@ -725,7 +748,7 @@ release_all(struct syn_worker *worker, syn_edge edge, int code, bool single)
 
             next = extra->next;
             task = extra->to;
-            syn_tasks_return_edge(worker->runtime->tasks, extra);
+            put_back_edge(worker, extra, single);
         } else {
             next = *(const syn_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
             task = edge_task(edge);

@@ -166,13 +166,14 @@ syn_tasks_return(struct syn_tasks *tasks, struct syn_task *first, struct syn_tas
 }
 
 void
-syn_tasks_return_edge(struct syn_tasks *tasks, struct syn_extra_edge *edge)
+syn_tasks_return_edges(struct syn_tasks *tasks, struct syn_extra_edge *first,
+                       struct syn_extra_edge *last)
 {
     struct syn_extra_edge *top = atomic_load_explicit(&tasks->returned_edges, memory_order_relaxed);
 
     do {
-        edge->next = (uintptr_t)top;
-    } while (!atomic_compare_exchange_weak_explicit(&tasks->returned_edges, &top, edge,
+        last->next = (uintptr_t)top;
+    } while (!atomic_compare_exchange_weak_explicit(&tasks->returned_edges, &top, first,
                                                     memory_order_release, memory_order_relaxed));
 }
 

@@ -43,7 +43,8 @@ SYN_MUST int syn_tasks_refill(struct syn_tasks *tasks, struct syn_err *err);
 SYN_MUST int syn_tasks_reserve_edges(struct syn_tasks *tasks, size_t count, struct syn_err *err);
 /* Give a chain of records back to the submitters; any thread. */
 void syn_tasks_return(struct syn_tasks *tasks, struct syn_task *first, struct syn_task *last);
-void syn_tasks_return_edge(struct syn_tasks *tasks, struct syn_extra_edge *edge);
+void syn_tasks_return_edges(struct syn_tasks *tasks, struct syn_extra_edge *first,
+                            struct syn_extra_edge *last);
 /* It failed, is over and marked so: not to be used again before a wait has told of it. */
 void syn_tasks_keep_failed(struct syn_tasks *tasks, struct syn_task *task);
 

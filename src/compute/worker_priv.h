@@ -72,7 +72,8 @@ struct syn_worker {
     struct syn_task *current;                  /* being run; NULL once it is to end later */
     int current_code;                          /* what it has to end with, or 0 */
     struct syn_task *finished, *finished_last; /* to be given back, see task.c */
-    uint32_t finished_count;
+    uint32_t finished_count, spare_count;
+    struct syn_extra_edge *spare, *spare_last; /* edges, the same */
     struct syn_call_item batch[SYN_CHUNK_MAX];
 
     _Alignas(SYN_LINE) _Atomic uint64_t executed; /* written by the owner, read by who waits */

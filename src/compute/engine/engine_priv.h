@@ -157,7 +157,7 @@ struct syn_engine {
     _Alignas(SYN_LINE) struct syn_spin stock_lock;
     struct syn_engine_task *stock[SYN_ENGINE_ROOMS];
     struct syn_engine_slab *slabs;
-    _Atomic uint64_t submitted;
+    _Atomic uint64_t submitted; /* under the lock; others look */
     /* Records that were used, on their way back. */
     _Alignas(SYN_LINE) _Atomic(struct syn_engine_task *) returned[SYN_ENGINE_ROOMS];
     /* The strategy, the model and the reports, under `lock`. */
@@ -207,6 +207,8 @@ void syn_engine_call_of(const struct syn_engine_task *call, struct syn_tensor_pl
 SYN_MUST int syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel,
                                    struct syn_engine_task **ret_call, struct syn_err *err);
 void syn_engine_record_free(struct syn_engine_task *call);
+/* So many more calls, or fewer, count as submitted. */
+void syn_engine_count_submitted(struct syn_engine *engine, int64_t more);
 /* Check a call on these tensors and fill in the rest: what it does with them, what strategies see,
  * what it is estimated to take. */
 SYN_MUST int syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *tensors,

@@ -70,9 +70,27 @@ prefetch_record(const struct syn_engine_task *call)
     __builtin_prefetch(call->access, 1);
 }
 
-int
-syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel,
-                      struct syn_engine_task **ret_call, struct syn_err *err)
+/* With the stock's lock. */
+static void
+count_submitted(struct syn_engine *engine, uint64_t more)
+{
+    atomic_store_explicit(&engine->submitted,
+                          atomic_load_explicit(&engine->submitted, memory_order_relaxed) + more,
+                          memory_order_relaxed);
+}
+
+void
+syn_engine_count_submitted(struct syn_engine *engine, int64_t more)
+{
+    syn_spin_lock(&engine->stock_lock);
+    count_submitted(engine, (uint64_t)more);
+    syn_spin_unlock(&engine->stock_lock);
+}
+
+/* `submits`: 1 where it counts as submitted, else 0. */
+static inline SYN_MUST int
+record_new(struct syn_engine *engine, const struct syn_kernel *kernel, unsigned submits,
+           struct syn_engine_task **ret_call, struct syn_err *err)
 {
     unsigned room =
         kernel->operands_count > rooms[0].uses || kernel->params_count > rooms[0].params;
@@ -92,6 +110,7 @@ syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel
     call = engine->stock[room];
     engine->stock[room] = call->next;
     prefetch_record(call->next);
+    count_submitted(engine, submits);
     syn_spin_unlock(&engine->stock_lock);
     call->kernel = kernel;
     call->operands_count = (uint8_t)kernel->operands_count;
@@ -101,6 +120,13 @@ syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel
     call->tries = 0;
     *ret_call = call;
     return SYN_OK;
+}
+
+int
+syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel,
+                      struct syn_engine_task **ret_call, struct syn_err *err)
+{
+    return record_new(engine, kernel, 0, ret_call, err);
 }
 
 /* A chain of records of one room. */
@@ -656,12 +682,12 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
     return syn_task_submit_flagged(engine->runtime, &spec, flags, ret_task, err);
 }
 
-int
-syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
-                      struct syn_engine_task **ret_call, struct syn_err *err)
+static inline SYN_MUST int
+record_for(struct syn_engine *engine, const struct syn_task_call *wish, unsigned submits,
+           struct syn_engine_task **ret_call, struct syn_err *err)
 {
     struct syn_engine_task *call = NULL;
-    int rc = syn_engine_record_new(engine, wish->kernel, &call, err);
+    int rc = record_new(engine, wish->kernel, submits, &call, err);
 
     if (rc < 0)
         return rc;
@@ -669,11 +695,21 @@ syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wis
     if (rc == SYN_OK && !syn_engine_possible(call))
         rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s: no device here has an implementation for it",
                       wish->kernel->name);
-    if (rc < 0)
-        syn_engine_record_free(call);
-    else
+    if (rc >= 0) {
         *ret_call = call;
+        return SYN_OK;
+    }
+    syn_engine_record_free(call);
+    if (submits != 0)
+        syn_engine_count_submitted(engine, -1);
     return rc;
+}
+
+int
+syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
+                      struct syn_engine_task **ret_call, struct syn_err *err)
+{
+    return record_for(engine, wish, 0, ret_call, err);
 }
 
 int
@@ -681,15 +717,14 @@ syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *wish,
                   struct syn_task **ret_task, struct syn_err *err)
 {
     struct syn_engine_task *call = NULL;
-    int rc = syn_engine_record_for(engine, wish, &call, err);
+    int rc = record_for(engine, wish, 1, &call, err);
 
     if (rc < 0)
         return rc;
-    (void)atomic_fetch_add_explicit(&engine->submitted, 1, memory_order_relaxed);
     rc = submit(call, wish, ret_task, err);
     if (rc < 0) {
         syn_engine_record_free(call);
-        (void)atomic_fetch_sub_explicit(&engine->submitted, 1, memory_order_relaxed);
+        syn_engine_count_submitted(engine, -1);
     }
     return rc;
 }

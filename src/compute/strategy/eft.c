@@ -374,7 +374,13 @@ consider(struct eft *eft, struct eft_look *look, uint32_t g, uint64_t ns, struct
         (look->found && choice.score >= best->score))
         return false;
     look->found = true;
-    *best = choice;
+    /* One by one: put together in memory and then read as a whole they are waited for. */
+    best->group = choice.group;
+    best->ns = choice.ns;
+    best->move_ns = choice.move_ns;
+    best->there_ns = choice.there_ns;
+    best->end_ns = choice.end_ns;
+    best->score = choice.score;
     return true;
 }
 
@@ -386,15 +392,17 @@ choose_least(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint
 {
     uint64_t moves[SYN_PLATFORM_WORKERS_MAX], least = UINT64_MAX;
     struct eft_look look = {ready, moves, now_ns, topology_here(ready), band, false, false};
-    const struct strategy_group *groups = eft->topology.groups;
+    const struct strategy_group *at = eft->topology.groups;
+    const struct eft_group *group = eft->groups;
+    const uint64_t *cost = ready->cost->ns;
+    uint32_t count = eft->topology.group_count;
 
-    for (uint32_t g = 0; g < eft->topology.group_count; g++) {
-        uint32_t class_id = groups[g].class_id;
-        uint64_t ns = __atomic_load_n(&ready->cost->ns[class_id], __ATOMIC_RELAXED);
-        uint64_t begin = SYN_MAX(now_ns, eft->groups[g].free_ns);
+    for (uint32_t g = 0; g < count; g++, at++, group++) {
+        uint64_t ns = __atomic_load_n(&cost[at->class_id], __ATOMIC_RELAXED);
+        uint64_t begin = SYN_MAX(now_ns, group->free_ns);
 
         if (begin < least && ns < least - begin &&
-            consider(eft, &look, g, task_ns(eft, ready, class_id), ret_best))
+            consider(eft, &look, g, task_ns(eft, ready, at->class_id), ret_best))
             least = ret_best->score;
     }
     return look.found;
@@ -693,10 +701,11 @@ static uint64_t
 state_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id, uint32_t state)
 {
     const struct syn_worker_class *class = &eft->topology.platform->classes[class_id];
+    uint64_t ns = ready_ns(ready, class_id);
 
-    return class->state_count == 0
-               ? ready_ns(ready, class_id)
-               : ready_ns(ready, class_id) * 1000 / class->states[state].speed_permille;
+    return class->state_count == 0 || class->states[state].speed_permille == 1000
+               ? ns
+               : ns * 1000 / class->states[state].speed_permille;
 }
 
 /* The policy's state; or, when it says until when the worker may take, the one with the least
