@@ -37,7 +37,6 @@
 #include "task_records_priv.h"
 #include "worker_priv.h"
 
-#define RETURN_BATCH  32
 #define LINK_BIAS     ((int32_t)1 << 30)
 #define ERROR_RUNNING 1 /* in syn_task.error: too late to cancel */
 
@@ -664,24 +663,6 @@ syn_task_submit(struct syn_runtime *runtime, const struct syn_task_spec *spec,
 
 /* ---- the end of a task ---- */
 
-static inline void
-recycle(struct syn_worker *worker, struct syn_task *task, bool single)
-{
-    if (single) {
-        syn_tasks_put_back(task);
-        return;
-    }
-    if (worker->finished == NULL)
-        worker->finished_last = task;
-    task->next = worker->finished;
-    worker->finished = task;
-    if (++worker->finished_count >= RETURN_BATCH) {
-        syn_tasks_return(worker->runtime->tasks, worker->finished, worker->finished_last);
-        worker->finished = NULL;
-        worker->finished_count = 0;
-    }
-}
-
 void
 syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct syn_task *task)
 {
@@ -711,29 +692,6 @@ release_one(struct syn_worker *worker, struct syn_task *task, int code, bool sin
     syn_task_ready(worker->runtime, worker, task);
 }
 
-/* An extra edge is not needed any more. */
-static inline void
-put_back_edge(struct syn_worker *worker, struct syn_extra_edge *edge, bool single)
-{
-    struct syn_tasks *tasks = worker->runtime->tasks;
-
-    if (single) {
-        edge->next = (uintptr_t)tasks->edges;
-        tasks->edges = edge;
-        tasks->edges_count++;
-        return;
-    }
-    if (worker->spare == NULL)
-        worker->spare_last = edge;
-    edge->next = (uintptr_t)worker->spare;
-    worker->spare = edge;
-    if (++worker->spare_count >= RETURN_BATCH) {
-        syn_tasks_return_edges(tasks, worker->spare, worker->spare_last);
-        worker->spare = NULL;
-        worker->spare_count = 0;
-    }
-}
-
 static inline __attribute__((always_inline)) void
 release_all(struct syn_worker *worker, syn_edge edge, int code, bool single)
 {
@@ -748,7 +706,7 @@ release_all(struct syn_worker *worker, syn_edge edge, int code, bool single)
 
             next = extra->next;
             task = extra->to;
-            put_back_edge(worker, extra, single);
+            syn_tasks_put_back_edge(worker, extra, single);
         } else {
             next = *(const syn_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
             task = edge_task(edge);
@@ -877,7 +835,7 @@ end_well(struct syn_worker *worker, struct syn_task *task, bool single)
             return;
         syn_free(more);
     }
-    recycle(worker, task, single);
+    syn_tasks_recycle(worker, task, single);
 }
 
 static inline void

@@ -7,7 +7,8 @@
 
 #define SYN_SLAB_BYTES \
     ((size_t)2 << 20) /* a huge page, where they are to be had; also aligned so */
-#define SYN_SLAB_WORDS (SYN_SLAB_BYTES / SYN_TASK_BYTES / 64)
+#define SYN_SLAB_WORDS   (SYN_SLAB_BYTES / SYN_TASK_BYTES / 64)
+#define SYN_RETURN_BATCH 32 /* records that a worker gives back at a time */
 
 /* Records, of which the first few are this. */
 struct syn_task_slab {
@@ -60,6 +61,48 @@ syn_tasks_put_back(struct syn_task *task)
 
     slab->free[word] |= UINT64_C(1) << (at / SYN_TASK_BYTES % 64);
     slab->low = SYN_MIN(slab->low, word);
+}
+
+/* The task is over and nobody refers to it. `single`: see syn_single_threaded(). */
+static inline void
+syn_tasks_recycle(struct syn_worker *worker, struct syn_task *task, bool single)
+{
+    if (single) {
+        syn_tasks_put_back(task);
+        return;
+    }
+    if (worker->finished == NULL)
+        worker->finished_last = task;
+    task->next = worker->finished;
+    worker->finished = task;
+    if (++worker->finished_count >= SYN_RETURN_BATCH) {
+        syn_tasks_return(worker->runtime->tasks, worker->finished, worker->finished_last);
+        worker->finished = NULL;
+        worker->finished_count = 0;
+    }
+}
+
+/* The same for an extra edge. */
+static inline void
+syn_tasks_put_back_edge(struct syn_worker *worker, struct syn_extra_edge *edge, bool single)
+{
+    struct syn_tasks *tasks = worker->runtime->tasks;
+
+    if (single) {
+        edge->next = (uintptr_t)tasks->edges;
+        tasks->edges = edge;
+        tasks->edges_count++;
+        return;
+    }
+    if (worker->spare == NULL)
+        worker->spare_last = edge;
+    edge->next = (uintptr_t)worker->spare;
+    worker->spare = edge;
+    if (++worker->spare_count >= SYN_RETURN_BATCH) {
+        syn_tasks_return_edges(tasks, worker->spare, worker->spare_last);
+        worker->spare = NULL;
+        worker->spare_count = 0;
+    }
 }
 
 /* A record of the stock, which has one. Under `order`. */

@@ -929,18 +929,6 @@ eft_lost(void *self, uint32_t worker, bool lost)
     update_free(eft, worker, lost ? UINT64_MAX : 0);
 }
 
-/* False: out of memory. NULL stays NULL. */
-static bool
-copy(const void *from, uint32_t count, size_t size, void *ret_copy)
-{
-    void *copied = from == NULL ? NULL : syn_calloc((size_t)count + 1, size);
-
-    if (copied != NULL)
-        memcpy(copied, from, count * size);
-    memcpy(ret_copy, &copied, sizeof(copied));
-    return from == NULL || copied != NULL;
-}
-
 static int
 eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struct syn_err *err)
 {
@@ -949,9 +937,9 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
     bool copied;
 
     forget_graph(eft);
-    copied = copy(eft->policy.dues, graph->task_count, sizeof(uint64_t), &eft->dues) &&
-             copy(eft->policy.ends, graph->task_count, sizeof(uint64_t), &eft->ends) &&
-             copy(eft->policy.sides, graph->task_count, 1, &eft->sides);
+    copied = column_copy(eft->policy.dues, graph->task_count, sizeof(uint64_t), &eft->dues) &&
+             column_copy(eft->policy.ends, graph->task_count, sizeof(uint64_t), &eft->ends) &&
+             column_copy(eft->policy.sides, graph->task_count, 1, &eft->sides);
     /* They were that graph's. */
     eft->policy.dues = eft->policy.ends = NULL;
     eft->policy.sides = NULL;
