@@ -440,7 +440,7 @@ link_any(struct linking *linking, const struct syn_task_spec *spec, uint8_t flag
     int rc = reserve(linking->tasks, spec, flags, err);
     struct syn_task *task;
 
-    if (rc == SYN_OK)
+    if (rc >= 0)
         rc = syn_tasks_take(linking->tasks, &linking->task, err);
     if (rc < 0)
         return rc;
@@ -613,13 +613,16 @@ submit_plain(struct syn_runtime *runtime, struct syn_lane *lane, const struct sy
 
     syn_spin_lock(&tasks->order);
     plainness = NOT_PLAIN;
-    if (__builtin_expect(tasks->stock != NULL, 1) || syn_tasks_refill(tasks, NULL) == SYN_OK)
+    task = tasks->stock;
+    if (__builtin_expect(task == NULL, 0) && syn_tasks_refill(tasks, NULL) == SYN_OK)
+        task = tasks->stock;
+    if (__builtin_expect(task != NULL, 1))
         plainness = look_at_uses(tasks, spec, single);
     if (plainness == NOT_PLAIN) {
         syn_spin_unlock(&tasks->order);
         return false;
     }
-    task = syn_tasks_pop(tasks);
+    syn_tasks_pop(tasks, task);
     fill(task, spec, flags, NULL);
     if (!single)
         atomic_store_explicit(&task->awaited, LINK_BIAS, memory_order_relaxed);

@@ -105,12 +105,10 @@ syn_tasks_put_back_edge(struct syn_worker *worker, struct syn_extra_edge *edge, 
     }
 }
 
-/* A record of the stock, which has one. Under `order`. */
-static inline struct syn_task *
-syn_tasks_pop(struct syn_tasks *tasks)
+/* Take the first record of the stock, which is `task`. Under `order`. */
+static inline void
+syn_tasks_pop(struct syn_tasks *tasks, struct syn_task *task)
 {
-    struct syn_task *task = tasks->stock;
-
     tasks->stock = task->next;
     __builtin_prefetch(task->next, 1); /* workers may have had it */
     __builtin_prefetch((const char *)task->next + SYN_TASK_BYTES / 2, 1);
@@ -118,7 +116,6 @@ syn_tasks_pop(struct syn_tasks *tasks)
                           atomic_load_explicit(&task->successors, memory_order_relaxed) +
                               ((uint64_t)1 << SYN_REF_SHIFT),
                           memory_order_relaxed);
-    return task;
 }
 
 /* A record. Under `order`. */
@@ -131,7 +128,8 @@ syn_tasks_take(struct syn_tasks *tasks, struct syn_task **ret_task, struct syn_e
         if (rc < 0)
             return rc;
     }
-    *ret_task = syn_tasks_pop(tasks);
+    *ret_task = tasks->stock;
+    syn_tasks_pop(tasks, *ret_task);
     return SYN_OK;
 }
 
