@@ -163,6 +163,22 @@ see_readers(struct syn_worker *worker, struct syn_fork *at, void *arg)
 }
 
 static void
+write_after_readers(struct syn_runtime *runtime, struct syn_data *data, _Atomic uint32_t *runs)
+{
+    struct syn_err err;
+
+    for (unsigned i = 0; i <= READING; i++) {
+        struct syn_use use = {data, i < READING ? SYN_READ : SYN_UPDATE};
+        struct syn_task_spec spec = {.run = i < READING ? count_run : see_readers,
+                                     .arg = runs,
+                                     .uses = &use,
+                                     .uses_count = 1};
+
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+    }
+}
+
+static void
 test_edges_come_back(void **state)
 {
     struct syn_runtime *runtime = one_seat();
@@ -175,15 +191,7 @@ test_edges_come_back(void **state)
     (void)state;
     assert_done(syn_data_new(runtime, &runs, sizeof(runs), &data, &err), &err);
     for (unsigned round = 0; round < 100; round++) {
-        for (unsigned i = 0; i <= READING; i++) {
-            struct syn_use use = {data, i < READING ? SYN_READ : SYN_UPDATE};
-            struct syn_task_spec spec = {.run = i < READING ? count_run : see_readers,
-                                         .arg = &runs,
-                                         .uses = &use,
-                                         .uses_count = 1};
-
-            assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
-        }
+        write_after_readers(runtime, data, &runs);
         syn_runtime_wait(runtime);
         assert_int_equal(atomic_load(&runs), 0);
         if (round == 0)
