@@ -29,6 +29,7 @@ up(const struct syn_cli_up *given)
                                          .http_port = given->http_port,
                                          .https_port = given->https_port,
                                          .function_listen = given->function_listen,
+                                         .function_access_log = given->function_access_log,
                                          .acme_directory = given->acme_directory,
                                          .acme_contact = given->acme_contact,
                                          .acme_ca = given->acme_ca,

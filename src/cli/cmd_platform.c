@@ -35,6 +35,7 @@
     {"http-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its first port", "Front that services share by host and path"}, \
     {"https-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its second port", "The same with TLS"}, \
     {"function-listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "127.0.0.1:9080", "Where functions are called; none: by the API alone"}, \
+    {"function-access-log", 0, "FILE", SYN_CLI_TEXT, 0, 0, false, false, NULL, "function/access.log", "Line for each request to a function; -: standard output; none"}, \
     {"acme-directory", 0, "URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Who gives certificates (RFC 8555) to services with --tls-cert acme"}, \
     {"acme-contact", 0, "MAIL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Whom that directory tells what it has to say"}, \
     {"acme-ca", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the system's", "Who vouches for that directory, PEM"}, \
@@ -242,6 +243,7 @@ struct paths {
     char key_file[PATH_MAX];
     char price_book[PATH_MAX];
     char acme_ca[PATH_MAX];
+    char access_log[PATH_MAX];
     char old_keys[OLD_KEYS_MAX][PATH_MAX];
     const char *old_key_files[OLD_KEYS_MAX + 1];
 };
@@ -266,6 +268,20 @@ take_old_keys(const struct syn_cli *cli, struct paths *paths, struct syn_err *er
 }
 
 static int
+take_access_log(const struct syn_cli *cli, struct paths *paths, struct syn_cli_up *up,
+                struct syn_err *err)
+{
+    const char *given = syn_cli_text(cli, "function-access-log", "");
+    bool is_file = given[0] != '\0' && strcmp(given, "-") != 0 && strcmp(given, "none") != 0;
+
+    if (syn_cli_has(cli, "function-access-log") && given[0] == '\0')
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "--function-access-log: expected a file, - or none, got \"\"");
+    up->function_access_log = is_file ? paths->access_log : given;
+    return is_file ? syn_cli_absolute(given, paths->access_log, PATH_MAX, err) : SYN_OK;
+}
+
+static int
 take_paths(const struct syn_cli *cli, struct paths *paths, struct syn_cli_up *up,
            struct syn_err *err)
 {
@@ -285,7 +301,7 @@ take_paths(const struct syn_cli *cli, struct paths *paths, struct syn_cli_up *up
         rc = syn_cli_absolute(syn_cli_text(cli, "acme-ca", ""), paths->acme_ca, PATH_MAX, err);
         up->acme_ca = paths->acme_ca;
     }
-    return rc;
+    return rc < 0 ? rc : take_access_log(cli, paths, up, err);
 }
 
 static int

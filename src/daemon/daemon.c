@@ -330,6 +330,7 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .https_port = options->https_port,
                                             .function_program = "/proc/self/exe",
                                             .function_listen = options->function_listen,
+                                            .function_access_log = options->function_access_log,
                                             .log_level = options->log_level,
                                             .log_json = options->log_json,
                                             .acme_directory = options->acme_directory,

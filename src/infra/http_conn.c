@@ -93,6 +93,8 @@ http_reply_begin(struct http_conn *conn)
         req->keep_alive = false;
     syn_buf_clear(&conn->out);
     conn->out_sent = 0;
+    req->under_way = true;
+    req->replied = true;
     if (http_reply_start(req, &err) < 0) {
         http_conn_close(conn);
         return false;
@@ -106,6 +108,8 @@ http_reply_begin(struct http_conn *conn)
 static bool
 refuse(struct http_conn *conn, int rc, const struct syn_err *err, int status)
 {
+    if (!conn->req.under_way) /* without a head it has no number yet */
+        conn->req.seq = ++conn->server->request_seq;
     http_reply_error(&conn->req, rc, err, status);
     return http_reply_begin(conn);
 }
@@ -364,9 +368,13 @@ head_done(struct http_conn *conn, size_t len)
     conn->in_used = len;
     req->seq = ++conn->server->request_seq;
     req->started_ns = syn_clock_ns();
+    req->under_way = true;
     req->body_done = false;
     rc = http_head_parse(conn->in, len, &req->head, &err);
     if (rc < 0) {
+        req->head.method = NULL;
+        req->head.target = NULL;
+        req->head.header_count = 0;
         req->head.minor_zero = false;
         conn->close_after = true;
         return refuse(conn, rc, &err, head_status(rc));

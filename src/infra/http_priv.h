@@ -109,6 +109,8 @@ struct syn_http_req {
     struct syn_http_upload upload;
     bool upload_open;
 
+    bool under_way; /* its end is to be told of */
+    bool replied;   /* the answer was begun */
     void *identity;
     void (*identity_drop)(void *);
     void (*on_gone)(void *); /* NULL: nobody wants to know */
@@ -124,8 +126,9 @@ struct syn_http_req {
 struct http_push {
     void (*drained)(void *arg);
     void *arg;
-    int64_t left; /* of a known length; -1 */
-    bool full;    /* who pushes waits */
+    int64_t left;  /* of a known length; -1 */
+    int64_t total; /* of what was pushed */
+    bool full;     /* who pushes waits */
     bool ended;
 };
 
@@ -217,6 +220,8 @@ struct syn_http_server {
     struct http_router *router;
     struct http_route_entry all; /* with a route: serves every request */
     syn_http_head_fn all_head;
+    syn_http_done_fn tell;
+    void *tell_ctx;
     struct http_listener listeners[SYN_HTTP_LISTENERS_MAX];
     unsigned listener_count;
 
@@ -342,6 +347,8 @@ bool http_pass_waits(const struct http_conn *conn);
 void http_pass_hear(struct http_conn *conn, uint32_t events);
 /** The client has gone: tell who wanted to know. */
 void http_pass_gone(struct http_conn *conn);
+/** The request has ended: tell who wanted to know. */
+void http_pass_tell(struct syn_http_req *req);
 /** All that was pushed is out. Returns false: nothing more is to be done now. */
 bool http_pass_drained(struct http_conn *conn);
 

@@ -262,6 +262,14 @@ http_req_count_body(struct syn_http_req *req, struct syn_err *err)
 void
 http_req_reset(struct syn_http_req *req)
 {
+    if (req->under_way && req->conn->server->tell != NULL)
+        http_pass_tell(req);
+    req->under_way = false;
+    req->replied = false;
+    req->head.method = NULL; /* of the next one nothing is known yet */
+    req->head.target = NULL;
+    req->head.target_len = 0;
+    req->head.header_count = 0;
     if (req->upload_open && req->upload.drop != NULL)
         req->upload.drop(req->upload.arg, req->received);
     if (req->identity_drop != NULL)

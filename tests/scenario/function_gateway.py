@@ -41,7 +41,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        if self.path == "/slow":
+        if self.path.partition("?")[0] == "/slow":
             time.sleep(SLOW_S)
             self.answer(b"slow\n")
         elif self.path.startswith("/v1/content/"):
@@ -91,6 +91,7 @@ class World:
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="synor-scenario-"))
         self.data = self.folder / "function"
+        self.access = self.folder / "access.log"
         self.path = str(self.folder / "server.sock")
         self.server = UnixServer(self.path, Server)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -108,14 +109,19 @@ class World:
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [*wrapper, SYNOR, "function-gateway", "--data-dir", str(self.data), "--server",
-                 self.path, "--listen", "127.0.0.1:0"], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log)
+                 self.path, "--listen", "127.0.0.1:0", "--access-log", str(self.access)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return wait_until("it reports where it listens", 20,
                           lambda: next((r["listen"] for r in Server.reports), None), 0.01)
 
-    def get(self, where, path):
+    def lines(self, file=None, **want):
+        """What the access log has of these requests."""
+        rows = [json.loads(line) for line in (file or self.access).read_text().splitlines()]
+        return [row for row in rows if all(row.get(k) == v for k, v in want.items())]
+
+    def get(self, where, path, **headers):
         conn = http.client.HTTPConnection(where, timeout=20)
-        conn.request("GET", path)
+        conn.request("GET", path, headers=headers)
         answer = conn.getresponse()
         return answer.status, answer.read()
 
@@ -156,6 +162,30 @@ def the_server_calls_it_by_its_socket(w):
     wait_until("it is told", 20, lambda: [
         i for r in Server.reports for i in r["invocations"]
         if (i["id"], i["trigger"], i["status"]) == ("inv-a", "schedule", "ok")], 0.05)
+
+
+@case
+def requests_are_logged(w):
+    where = Server.reports[0]["listen"]
+    w.get(where, "/slow?token=hidden", Host="shop.example", Authorization="Bearer hidden")
+    row = wait_until("it is written", 20, lambda: w.lines(host="shop.example"), 0.02)[0]
+    equal((row["method"], row["path"], row["status"], row["bytes"], row["protocol"]),
+          ("GET", "/slow", 200, 5, "HTTP/1.1"))
+    equal((row["remote"], row["function"], row["version"], row["way"], row["tls"]),
+          ("127.0.0.1", "fn-slow", 1, "warm", False))
+    check(row["duration_us"] >= SLOW_S * 1e6, row)
+    check("hidden" not in w.access.read_text(), "a secret is in the access log")
+    equal(w.lines(path="/fn-slow@1/slow"), [], "the server's own calls")
+    w.get(where, "/none")
+    row = wait_until("it is written", 20, lambda: w.lines(path="/none"), 0.02)[0]
+    equal((row["status"], row.get("function")), (404, None))
+    rotated = w.folder / "access.log.old"
+    w.access.rename(rotated)
+    w.process.send_signal(signal.SIGHUP)
+    wait_until("the file is there again", 20, w.access.exists, 0.02)
+    w.get(where, "/other")
+    wait_until("it is written there", 20, lambda: w.lines(path="/other"), 0.02)
+    equal(w.lines(rotated, path="/other"), [])
 
 
 @case

@@ -7,6 +7,7 @@
  *                          |                  `--> upstream.c  instances: HTTP on the loop
  *                          `--usage, records--> report.c --> the server
  *   key.c: who may call what a key is needed for, and how often
+ *   access.c: a line for each request
  *   module.c: code fetched and compiled, on threads of its own
  *
  * Everything is the loop's unless it says otherwise. A call belongs to its request; a version to
@@ -343,6 +344,16 @@ void fgw_report_dirty(struct fgw_version *version);
 /** Tell all that there is; done(arg) when the server has answered, or 2 s later. */
 void fgw_reports_last(struct fgw_reports *reports, void (*done)(void *arg), void *arg);
 
+/* --- the access log --------------------------------------------------------------------------- */
+
+struct syn_line_log;
+
+/** Have every request of a client written to `path`; "": to the default one, which is rotated here;
+ * NULL, "none": nowhere. Before the first listener. */
+SYN_MUST int fgw_access_open(struct fgw *gateway, const char *path, struct syn_err *err);
+/** A syn_http_done_fn. */
+void fgw_access_tell(struct syn_http_req *req, const struct syn_http_done *done, void *ctx);
+
 /* --- the table's thread ----------------------------------------------------------------------- */
 
 struct fgw_follower;
@@ -382,7 +393,11 @@ struct fgw {
     struct fgw_version *active;
     struct fgw_call *free_calls;
     struct fgw_guest *free_guests;
-    int64_t answer_bytes;         /* of guests, that are not out yet */
+    int64_t answer_bytes;        /* of guests, that are not out yet */
+    struct syn_line_log *access; /* NULL: there is none */
+    struct syn_buf access_line;
+    int64_t access_s;             /* second of `access_time` */
+    char access_time[24];         /* "2026-01-31T12:34:56" */
     void (*on_synced)(void *arg); /* once; may be NULL */
     void *on_synced_arg;
 };

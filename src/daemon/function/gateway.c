@@ -15,6 +15,7 @@
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/infra/line_log.h>
 
 #include "../privilege_priv.h"
 
@@ -108,6 +109,8 @@ make_parts(struct fgw *gateway, const struct syn_function_gateway_options *optio
         rc = syn_http_server_new(&http, &gateway->http, err);
     if (rc == SYN_OK)
         rc = syn_http_server_catch(gateway->http, &row, fgw_call_head, gateway, err);
+    if (rc == SYN_OK)
+        rc = fgw_access_open(gateway, options->access_log, err);
     if (rc == SYN_OK)
         rc = syn_pool_new(FETCHERS, FETCHES_MAX, &gateway->fetchers, err);
     if (rc == SYN_OK)
@@ -265,6 +268,8 @@ fgw_free(struct fgw *gateway)
         continue;
     gateway->guests = fgw_guests_free(gateway->guests);
     gateway->http = syn_http_server_free(gateway->http);
+    gateway->access = syn_line_log_free(gateway->access);
+    syn_buf_fini(&gateway->access_line);
     gateway->reports = fgw_reports_free(gateway->reports);
     gateway->sweep = syn_watch_drop(gateway->sweep);
     gateway->house = syn_watch_drop(gateway->house);
@@ -302,6 +307,15 @@ on_stop(void *arg)
     struct process *process = arg;
 
     fgw_stop(process->gateway, process->stop_ms, stop_loop, process->loop);
+}
+
+static void
+on_hangup(void *arg)
+{
+    const struct process *process = arg;
+
+    if (process->gateway != NULL && process->gateway->access != NULL)
+        syn_line_log_reopen(process->gateway->access);
 }
 
 /* As many descriptors as there may be. */
@@ -384,6 +398,8 @@ serve(const struct syn_function_gateway_options *options, struct process *proces
         rc = syn_loop_signal(process->loop, SIGTERM, on_stop, process, NULL, err);
     if (rc == SYN_OK)
         rc = syn_loop_signal(process->loop, SIGINT, on_stop, process, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_loop_signal(process->loop, SIGHUP, on_hangup, process, NULL, err);
     if (rc < 0) {
         if (fd >= 0)
             (void)close(fd);
@@ -431,6 +447,7 @@ syn_function_gateway_main(int argc, char **argv)
     } texts[] = {{"--data-dir", &options.data_dir},
                  {"--server", &options.server},
                  {"--listen", &options.listen},
+                 {"--access-log", &options.access_log},
                  {"--wasm-library", &options.wasm_library},
                  {"--log-level", &options.log_level}};
 

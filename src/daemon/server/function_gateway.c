@@ -108,6 +108,7 @@ srv_functions_start(struct syn_server *server, const struct syn_server_options *
                                                  .data_dir = dir,
                                                  .server = server->socket,
                                                  .listen = listen,
+                                                 .access_log = options->function_access_log,
                                                  .log_level = options->log_level,
                                                  .log_json = options->log_json};
     int rc = SYN_OK;
