@@ -30,6 +30,8 @@ up(const struct syn_cli_up *given)
                                          .https_port = given->https_port,
                                          .function_listen = given->function_listen,
                                          .function_access_log = given->function_access_log,
+                                         .function_tls_listen = given->function_tls_listen,
+                                         .function_tls_certs = given->function_tls_certs,
                                          .acme_directory = given->acme_directory,
                                          .acme_contact = given->acme_contact,
                                          .acme_ca = given->acme_ca,

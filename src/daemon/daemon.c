@@ -331,6 +331,8 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .function_program = "/proc/self/exe",
                                             .function_listen = options->function_listen,
                                             .function_access_log = options->function_access_log,
+                                            .function_tls_listen = options->function_tls_listen,
+                                            .function_tls_certs = options->function_tls_certs,
                                             .log_level = options->log_level,
                                             .log_json = options->log_json,
                                             .acme_directory = options->acme_directory,

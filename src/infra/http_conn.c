@@ -168,6 +168,7 @@ work(struct http_conn *conn, enum http_job job)
 }
 
 static bool body_begin(struct http_conn *conn);
+static bool handshake_went(struct http_conn *conn, int rc, uint32_t events);
 
 void
 http_conn_job_done(struct http_conn *conn)
@@ -181,6 +182,11 @@ http_conn_job_done(struct http_conn *conn)
             conn->later = true; /* syn_http_finish() releases it */
         else
             http_conn_release(conn);
+        return;
+    }
+    if (job == HTTP_JOB_HANDSHAKE) {
+        if (handshake_went(conn, rc, conn->job_events))
+            http_conn_advance(conn);
         return;
     }
     if (rc == SYN_HTTP_LATER && job == HTTP_JOB_HANDLER) {
@@ -698,14 +704,16 @@ step_swallow(struct http_conn *conn)
     return true;
 }
 
+/* `rc` is what a step of the handshake came to. True: go on. */
 static bool
-step_handshake(struct http_conn *conn)
+handshake_went(struct http_conn *conn, int rc, uint32_t events)
 {
-    int rc = http_io_handshake(conn);
+    bool gone = atomic_load_explicit(&conn->gone, memory_order_relaxed);
 
-    if (rc == HTTP_IO_AGAIN)
+    conn->state = HTTP_HANDSHAKE;
+    if (rc == HTTP_IO_AGAIN && !gone && !conn->server->stopping && http_io_arm(conn, events))
         return false;
-    if (rc != 0) {
+    if (rc != 0 || gone || conn->server->stopping) {
         http_conn_close(conn);
         return false;
     }
@@ -713,6 +721,23 @@ step_handshake(struct http_conn *conn)
     conn->readable = true;
     http_clock_set(conn, HTTP_CLOCK_HEAD);
     return true;
+}
+
+/* What a handshake reckons takes as long as several requests do: a worker may do it. */
+static bool
+step_handshake(struct http_conn *conn)
+{
+    uint32_t events = EPOLLIN;
+    struct syn_err err;
+
+    if (conn->server->options.handshakes == NULL)
+        return handshake_went(conn, http_io_handshake(conn, &events), events);
+    conn->state = HTTP_WORK;
+    if (http_job_start(conn, HTTP_JOB_HANDSHAKE, &err) == SYN_OK)
+        return false;
+    conn->state = HTTP_HANDSHAKE;
+    http_conn_close(conn); /* more than can be served: as too many connections are */
+    return false;
 }
 
 static bool
@@ -814,10 +839,8 @@ http_conn_close(struct http_conn *conn)
     atomic_store_explicit(&conn->gone, true, memory_order_relaxed);
     http_clock_set(conn, HTTP_CLOCK_NONE);
     conn->watch = syn_watch_drop(conn->watch);
-    SSL_free(conn->ssl);
-    conn->ssl = NULL;
-    (void)close(conn->fd);
-    conn->fd = -1;
+    if (conn->job != HTTP_JOB_HANDSHAKE) /* else a worker has it: with the last of it */
+        http_io_close(conn);
     if (conn->stream != NULL)
         http_sse_ended(conn);
     if (conn->tunnel != NULL)

@@ -165,7 +165,7 @@ house_serve(struct house *house, struct syn_err *err)
     assert_done(syn_http_server_new(&options, &house->server, err), err);
     assert_done(syn_http_server_catch(house->server, &row, look, house, err), err);
     assert_done(syn_http_bind("127.0.0.1:0", &fd, &house->port, err), err);
-    assert_done(syn_http_listen_fd_take(house->server, fd, err), err);
+    assert_done(syn_http_listen_fd_take(house->server, fd, NULL, err), err);
     assert_int_equal(syn_http_server_catch(house->server, &row, look, house, NULL), SYN_E_CONFLICT);
 }
 

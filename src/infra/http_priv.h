@@ -52,7 +52,14 @@ enum http_state {
     HTTP_CLOSED,    /* socket gone; a worker may still hold the request */
 };
 
-enum http_job { HTTP_JOB_NONE, HTTP_JOB_BEGIN, HTTP_JOB_SINK, HTTP_JOB_HANDLER, HTTP_JOB_PULL };
+enum http_job {
+    HTTP_JOB_NONE,
+    HTTP_JOB_BEGIN,
+    HTTP_JOB_SINK,
+    HTTP_JOB_HANDLER,
+    HTTP_JOB_PULL,
+    HTTP_JOB_HANDSHAKE,
+};
 
 enum http_source {
     HTTP_SOURCE_NONE,
@@ -165,6 +172,7 @@ struct http_conn {
     enum http_job done_job; /* which one has just come back */
     struct http_conn *done_next;
     int job_rc;
+    uint32_t job_events; /* of a handshake: what it waits for */
     struct syn_err job_err;
     atomic_bool gone;
     bool later; /* SYN_HTTP_LATER was returned */
@@ -302,13 +310,18 @@ ptrdiff_t http_io_recv(struct http_conn *conn, void *buf, size_t cap);
 ptrdiff_t http_io_send(struct http_conn *conn, const void *data, size_t len, bool more);
 /** The same from a file. Plain connections only use sendfile. */
 ptrdiff_t http_io_send_file(struct http_conn *conn, int fd, int64_t *offset, size_t len);
-/** 0 when done, HTTP_IO_AGAIN or HTTP_IO_GONE. */
-int http_io_handshake(struct http_conn *conn);
+/** One step of the handshake, which does not touch the loop. *ret_events: what is to be waited for
+ * with HTTP_IO_AGAIN. 0 when done, HTTP_IO_AGAIN or HTTP_IO_GONE. Thread: any. */
+int http_io_handshake(struct http_conn *conn, uint32_t *ret_events);
+/** Close the socket, if it is open. */
+void http_io_close(struct http_conn *conn);
 /** Say goodbye: close_notify and a half-closed socket. */
 void http_io_shutdown(struct http_conn *conn);
 /** Listen for these events. False when the loop refuses. */
 bool http_io_arm(struct http_conn *conn, uint32_t events);
 SYN_MUST int http_io_tls_new(const struct syn_http_tls *tls, SSL_CTX **ret, struct syn_err *err);
+/** Have its clients told what the server speaks (ALPN). */
+void http_io_tls_protocols(struct syn_http_server *server, SSL_CTX *tls);
 SYN_MUST int http_io_tls_attach(struct http_conn *conn, SSL_CTX *tls, struct syn_err *err);
 
 /* --- http_req.c --- */

@@ -174,16 +174,18 @@ int
 http_job_start(struct http_conn *conn, enum http_job job, struct syn_err *err)
 {
     struct syn_http_server *server = conn->server;
+    struct syn_pool *pool =
+        job == HTTP_JOB_HANDSHAKE ? server->options.handshakes : server->options.pool;
     int rc;
 
     assert(conn->job == HTTP_JOB_NONE);
-    if (server->options.pool == NULL)
+    if (pool == NULL)
         return SYN_FAIL(err, SYN_E_INTERNAL, "this server has no pool for blocking handlers");
     conn->job = job;
     (void)pthread_mutex_lock(&server->lock);
     server->jobs++;
     (void)pthread_mutex_unlock(&server->lock);
-    rc = syn_pool_run(server->options.pool, job_main, conn, err);
+    rc = syn_pool_run(pool, job_main, conn, err);
     if (rc == SYN_OK)
         return SYN_OK;
     conn->job = HTTP_JOB_NONE;
@@ -264,6 +266,7 @@ http_conn_release(struct http_conn *conn)
 
     assert(conn->state == HTTP_CLOSED && conn->job == HTTP_JOB_NONE);
     http_req_reset(&conn->req);
+    http_io_close(conn);
     *(conn->prev != NULL ? &conn->prev->next : &server->conns) = conn->next;
     if (conn->next != NULL)
         conn->next->prev = conn->prev;
@@ -569,14 +572,22 @@ syn_http_bind(const char *text, int *ret_fd, uint16_t *ret_port, struct syn_err 
 }
 
 int
-syn_http_listen_fd_take(struct syn_http_server *server, int fd, struct syn_err *err)
+syn_http_listen_fd_take(struct syn_http_server *server, int fd, const struct syn_http_tls *tls,
+                        struct syn_err *err)
 {
+    SSL_CTX *ctx = NULL;
     int rc = listen_ready(server, err);
 
+    if (rc == SYN_OK && tls != NULL)
+        rc = http_io_tls_new(tls, &ctx, err);
+    if (rc == SYN_OK && tls != NULL)
+        http_io_tls_protocols(server, ctx);
     if (rc == SYN_OK)
-        rc = listener_open(server, fd, NULL, NULL, err);
-    if (rc < 0)
+        rc = listener_open(server, fd, ctx, NULL, err);
+    if (rc < 0) {
+        SSL_CTX_free(ctx);
         (void)close(fd);
+    }
     return rc;
 }
 

@@ -8,7 +8,9 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import socketserver
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -27,6 +29,7 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Table, code and ear of a server; and an instance that takes its time."""
     protocol_version = "HTTP/1.1"
     table, reports, fetched, refuse = {}, [], [], 0
+    certificates, asked = [], []
 
     def address_string(self):
         return "gateway"
@@ -65,8 +68,27 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/function-gateway/certificates":
+            Server.asked.append(json.loads(body))
+            digest = str(len(Server.certificates))
+            rows = [{"host": "", "pem": pem} for pem in Server.certificates]
+            same = Server.asked[-1]["digest"] == digest
+            answer = {"digest": digest} if same else {"digest": digest, "certificates": rows}
+            self.answer(json.dumps(answer).encode())
+            return
         Server.reports.append(json.loads(body))
         self.answer(b"{}")
+
+
+def certificate(folder, name):
+    """PEM of key and certificate for these hosts, signed by itself."""
+    key, cert = folder / f"{name}.key", folder / f"{name}.crt"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "10", "-subj", f"/CN={name}", "-addext",
+         f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True)
+    return cert.read_text() + key.read_text()
 
 
 class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -103,13 +125,33 @@ class World:
             "slow": function("slow", version(runtime="custom", endpoints=[
                 {"instance": "inst-a", "node": "node-a", "address": address}]))}
         self.process = None
+        Server.certificates = [certificate(self.folder, name)
+                               for name in ("localhost", "shop.example")]
+
+    def tls(self):
+        """Where it is served by TLS."""
+        return wait_until("it says where", 20, lambda: next(
+            (r["tls_listen"] for r in Server.reports if r.get("tls_listen")), None), 0.01)
+
+    def openssl(self, *options, text=b""):
+        """What `openssl s_client` says."""
+        done = subprocess.run(["openssl", "s_client", "-connect", self.tls(), *options],
+                              input=text, capture_output=True, timeout=20, check=False)
+        return done.returncode, (done.stdout + done.stderr).decode(errors="replace")
+
+    def curl(self, path, *options, host="shop.example"):
+        port = self.tls().rpartition(":")[2]
+        return subprocess.run(
+            ["curl", "-sS", "--max-time", "20", "--cacert", str(self.folder / f"{host}.crt"),
+             "--resolve", f"{host}:{port}:127.0.0.1", *options, f"https://{host}:{port}{path}"],
+            capture_output=True, text=True, check=False)
 
     def start(self, *wrapper):
         Server.reports.clear()
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [*wrapper, SYNOR, "function-gateway", "--data-dir", str(self.data), "--server",
-                 self.path, "--listen", "127.0.0.1:0", "--access-log", str(self.access)],
+                 self.path, "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--access-log", str(self.access)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return wait_until("it reports where it listens", 20,
                           lambda: next((r["listen"] for r in Server.reports), None), 0.01)
@@ -186,6 +228,56 @@ def requests_are_logged(w):
     w.get(where, "/other")
     wait_until("it is written there", 20, lambda: w.lines(path="/other"), 0.02)
     equal(w.lines(rotated, path="/other"), [])
+
+
+@case
+def names_choose_certificates(w):
+    wait_until("it serves TLS", 20, lambda: w.curl("/slow").returncode == 0, 0.1)
+    for name, subject in (("shop.example", "shop.example"), ("other.example", "localhost")):
+        code, said = w.openssl("-servername", name, "-tls1_3", "-brief")
+        check(f"CN = {subject}" in said, said)
+    code, said = w.openssl("-noservername", "-brief")
+    check("CN = localhost" in said, said)
+    code, said = w.openssl("-tls1_2")
+    check(code != 0 and "protocol version" in said, said)
+    code, said = w.openssl("-servername", "shop.example", "-alpn", "http/1.1")
+    check("ALPN protocol: http/1.1" in said, said)
+    done = w.curl("/slow", "--http1.1", "-w", "%{ssl_verify_result} %{http_code}")
+    equal((done.returncode, done.stdout), (0, "slow\n0 200"), done.stderr)
+    row = w.lines(host=f"shop.example:{w.tls().rpartition(':')[2]}", tls=True)[0]
+    equal((row["status"], row["function"]), (200, "fn-slow"))
+
+
+@case
+def sessions_are_resumed(w):
+    port = int(w.tls().rpartition(":")[2])
+    context = ssl.create_default_context(cafile=str(w.folder / "shop.example.crt"))
+    session = None
+    for reused in (False, True):
+        with socket.create_connection(("127.0.0.1", port), 20) as plain:
+            with context.wrap_socket(plain, server_hostname="shop.example",
+                                     session=session) as conn:
+                conn.sendall(b"GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                while conn.recv(4096):
+                    pass
+                equal(conn.session_reused, reused)
+                session = conn.session
+
+
+@case
+def certificates_change_under_a_connection(w):
+    port = int(w.tls().rpartition(":")[2])
+    context = ssl.create_default_context(cafile=str(w.folder / "shop.example.crt"))
+    ask = b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), 20) as plain:
+        with context.wrap_socket(plain, server_hostname="shop.example") as conn:
+            conn.sendall(ask)
+            check(conn.recv(4096).startswith(b"HTTP/1.1 404"), "an answer")
+            Server.certificates = [*Server.certificates, certificate(w.folder, "new.example")]
+            wait_until("it is served", 20, lambda: "CN = new.example" in w.openssl(
+                "-servername", "new.example", "-brief")[1], 0.2)
+            conn.sendall(ask)
+            check(conn.recv(4096).startswith(b"HTTP/1.1 404"), "an answer on the same connection")
 
 
 @case

@@ -8,9 +8,10 @@
 
 /** Borrowed for the call; NULL or 0 means the default. */
 struct syn_function_gateway_options {
-    const char *data_dir; /* its own: gateway.sock and modules/ are made there */
-    const char *server;   /* path of the server's Unix socket */
-    const char *listen;   /* "ADDRESS:PORT" for clients; NULL: the Unix socket alone */
+    const char *data_dir;   /* its own: gateway.sock and modules/ are made there */
+    const char *server;     /* path of the server's Unix socket */
+    const char *listen;     /* "ADDRESS:PORT" for clients; NULL: the Unix socket alone */
+    const char *tls_listen; /* the same by TLS 1.3, with certificates that the server gives */
     /** A line for each request of a client goes to this file; "-": standard output; "": access.log
      *  in `data_dir`, which is rotated; NULL, "none": nowhere. */
     const char *access_log;
@@ -35,7 +36,7 @@ struct syn_function_keeper_options {
     const char *program;   /* NULL: this one */
     const char *data_dir;
     const char *server;
-    const char *listen;
+    const char *listen, *tls_listen;
     const char *access_log;
     const char *log_level;
     bool log_json;

@@ -14,6 +14,7 @@
 #include <synor/base/schema.h>
 #include <synor/infra/http_req.h>
 #include <synor/infra/metrics.h>
+#include <synor/infra/tls_hosts.h>
 
 struct syn_http_server;
 
@@ -94,14 +95,16 @@ struct syn_http_limits {
 struct syn_http_options {
     struct syn_loop *loop;
     struct syn_pool *pool;                 /* needed only by POOL and UPLOAD routes */
+    struct syn_pool *handshakes;           /* TLS handshakes; NULL: on the loop */
     struct syn_metrics *metrics;           /* may be NULL */
+    bool http2;                            /* see syn_http_server_catch() */
     syn_http_authenticate_fn authenticate; /* NULL: only public routes are served */
     void *authenticate_ctx;
     struct syn_http_limits limits;
 };
 
-/** Loop, pool, metrics and hooks must outlive the server. Has SIGPIPE ignored from then on. Thread:
- * the loop's, for every function here. */
+/** Loop, pools, metrics and hooks must outlive the server. Has SIGPIPE ignored from then on.
+ * Thread: the loop's, for every function here. */
 SYN_MUST int syn_http_server_new(const struct syn_http_options *options,
                                  struct syn_http_server **ret_server, struct syn_err *err);
 /** Cut every connection, wait for handlers that still run on the pool, free. Blocks for those. */
@@ -125,6 +128,8 @@ SYN_MUST int syn_http_listen_unix(struct syn_http_server *server, const char *pa
 struct syn_http_tls {
     const char *cert_path;
     const char *key_path;
+    /** In place of both: certificates by name, watched. */
+    struct syn_tls_hosts *hosts;
 };
 
 /** Listen at "ADDRESS:PORT" or "[V6]:PORT"; port 0 picks one. `tls` NULL: plain, loopback only
