@@ -95,7 +95,7 @@ http_reply_begin(struct http_conn *conn)
     conn->out_sent = 0;
     req->under_way = true;
     req->replied = true;
-    if (http_reply_start(req, &err) < 0) {
+    if (http_reply_start(req, &err) < 0 || (conn->h2.id != 0 && !http2_reply(conn))) {
         http_conn_close(conn);
         return false;
     }
@@ -236,6 +236,16 @@ dispatch(struct http_conn *conn)
 }
 
 static bool
+send_continue(struct http_conn *conn)
+{
+    const ptrdiff_t len = (ptrdiff_t)sizeof(continue_line) - 1;
+
+    if (conn->h2.id != 0)
+        return http2_continue(conn);
+    return http_io_send(conn, continue_line, (size_t)len, false) == len;
+}
+
+static bool
 body_begin(struct http_conn *conn)
 {
     struct syn_http_req *req = &conn->req;
@@ -248,9 +258,7 @@ body_begin(struct http_conn *conn)
                       SYN_FAIL(&err, SYN_E_TOOBIG, "the body has %lld bytes; %lld are taken here",
                                (long long)req->body_left, (long long)req->body_max),
                       &err, 0);
-    if (req->head.expects_continue && conn->in_len == conn->in_used &&
-        http_io_send(conn, continue_line, sizeof(continue_line) - 1, false) !=
-            (ptrdiff_t)sizeof(continue_line) - 1) {
+    if (req->head.expects_continue && conn->in_len == conn->in_used && !send_continue(conn)) {
         http_conn_close(conn);
         return false;
     }
@@ -365,11 +373,6 @@ head_done(struct http_conn *conn, size_t len)
     int status = 0;
     int rc;
 
-    /* Texts of the head point into `in` from here on: it does not move before the answer is out. */
-    if (!in_reserve(conn, IN_FIRST_BYTES / 4)) {
-        http_conn_close(conn);
-        return false;
-    }
     conn->head_len = len;
     conn->in_used = len;
     req->seq = ++conn->server->request_seq;
@@ -385,6 +388,8 @@ head_done(struct http_conn *conn, size_t len)
         conn->close_after = true;
         return refuse(conn, rc, &err, head_status(rc));
     }
+    if (conn->h2.id != 0 && !conn->h2.asked && req->head.content_length < 0)
+        req->head.chunked = true; /* its length is not known */
     req->keep_alive = req->head.keep_alive;
     req->is_head = strcmp(req->head.method, "HEAD") == 0;
     req->body_left = SYN_MAX(req->head.content_length, 0);
@@ -398,6 +403,14 @@ head_done(struct http_conn *conn, size_t len)
     return body_begin(conn);
 }
 
+/* Nothing but the beginning of HTTP/2, by a client that knows that it is spoken here. */
+static bool
+is_preface(const struct http_conn *conn, size_t len)
+{
+    return len == HTTP2_PREFACE_HEAD && conn->server->options.http2 && conn->req.seq == 0 &&
+           conn->ssl == NULL && memcmp(conn->in, HTTP2_PREFACE, len) == 0;
+}
+
 static bool
 step_head(struct http_conn *conn)
 {
@@ -405,8 +418,16 @@ step_head(struct http_conn *conn)
     size_t max = conn->server->limits.head_bytes_max;
     struct syn_err err;
 
-    if (len > 0 && len <= max)
-        return head_done(conn, len);
+    if (len > 0 && is_preface(conn, len))
+        return http2_begin(conn);
+    if (len > 0 && len <= max) {
+        /* Texts of the head point into `in` from here on: it does not move before the answer is
+         * out. */
+        if (in_reserve(conn, IN_FIRST_BYTES / 4))
+            return head_done(conn, len);
+        http_conn_close(conn);
+        return false;
+    }
     if (conn->in_len >= max) {
         conn->req.body_done = false;
         conn->req.head.minor_zero = false;
@@ -720,7 +741,7 @@ handshake_went(struct http_conn *conn, int rc, uint32_t events)
     conn->state = HTTP_HEAD;
     conn->readable = true;
     http_clock_set(conn, HTTP_CLOCK_HEAD);
-    return true;
+    return http_io_is_http2(conn) ? http2_begin(conn) : true;
 }
 
 /* What a handshake reckons takes as long as several requests do: a worker may do it. */
@@ -743,6 +764,11 @@ step_handshake(struct http_conn *conn)
 static bool
 step(struct http_conn *conn)
 {
+    if (conn->h2.id != 0) {
+        if (conn->state == HTTP_REPLY)
+            http2_more(conn);
+        return false;
+    }
     switch (conn->state) {
     case HTTP_HANDSHAKE:
         return step_handshake(conn);
@@ -758,6 +784,9 @@ step(struct http_conn *conn)
     case HTTP_TUNNEL:
         http_tunnel_turn(conn);
         break;
+    case HTTP_SESSION:
+        http2_turn(conn);
+        break;
     case HTTP_WORK:
     case HTTP_CLOSED:
         break;
@@ -770,6 +799,41 @@ http_conn_advance(struct http_conn *conn)
 {
     while (step(conn))
         continue;
+}
+
+/* --- streams ------------------------------------------------------------------------------------
+ */
+
+void
+http_conn_head(struct http_conn *conn)
+{
+    if (head_done(conn, conn->in_len))
+        http_conn_advance(conn);
+}
+
+void
+http_conn_refuse(struct http_conn *conn, int rc, const struct syn_err *err, int status)
+{
+    if (conn->req.started_ns == 0)
+        conn->req.started_ns = syn_clock_ns();
+    conn->req.body_done = false;
+    if (refuse(conn, rc, err, status))
+        http_conn_advance(conn);
+}
+
+void
+http_conn_body_done(struct http_conn *conn)
+{
+    if (dispatch(conn))
+        http_conn_advance(conn);
+}
+
+void
+http_conn_answered(struct http_conn *conn)
+{
+    account(conn);
+    http_req_reset(&conn->req);
+    http_conn_close(conn);
 }
 
 /* --- events -------------------------------------------------------------------------------------
@@ -815,6 +879,10 @@ http_conn_expired(struct http_conn *conn)
         http_tunnel_expired(conn);
         return;
     }
+    if (conn->state == HTTP_SESSION) {
+        http2_expired(conn);
+        return;
+    }
     http_clock_set(conn, HTTP_CLOCK_NONE);
     if ((conn->state == HTTP_HEAD && conn->in_len > 0) || conn->state == HTTP_BODY) {
         conn->close_after = true;
@@ -845,10 +913,33 @@ http_conn_close(struct http_conn *conn)
         http_sse_ended(conn);
     if (conn->tunnel != NULL)
         http_tunnel_ended(conn);
+    if (conn->session != NULL)
+        http2_ended(conn);
+    if (conn->h2.id != 0)
+        http2_stream_closed(conn);
     if (conn->later)
         http_pass_gone(conn); /* released by whoever has it, perhaps just now */
     else if (conn->job == HTTP_JOB_NONE)
         http_conn_release(conn);
+}
+
+void
+http_conn_link(struct http_conn **first, struct http_conn *conn)
+{
+    conn->prev = NULL;
+    conn->next = *first;
+    if (conn->next != NULL)
+        conn->next->prev = conn;
+    *first = conn;
+}
+
+void
+http_conn_unlink(struct http_conn **first, struct http_conn *conn)
+{
+    *(conn->prev != NULL ? &conn->prev->next : first) = conn->next;
+    if (conn->next != NULL)
+        conn->next->prev = conn->prev;
+    conn->prev = conn->next = NULL;
 }
 
 void
@@ -869,10 +960,7 @@ http_conn_accept_take(struct syn_http_server *server, const struct http_listener
     conn->req.conn = conn;
     conn->req.reply.fd = -1;
     conn->armed = EPOLLIN;
-    conn->next = server->conns;
-    if (server->conns != NULL)
-        server->conns->prev = conn;
-    server->conns = conn;
+    http_conn_link(&server->conns, conn);
     server->conn_count++;
     conn->state = listener->tls != NULL ? HTTP_HANDSHAKE : HTTP_HEAD;
     if (listener->tls != NULL)

@@ -212,6 +212,17 @@ choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
     return SSL_TLSEXT_ERR_OK;
 }
 
+bool
+http_io_is_http2(const struct http_conn *conn)
+{
+    const unsigned char *name = NULL;
+    unsigned len = 0;
+
+    if (conn->ssl != NULL)
+        SSL_get0_alpn_selected(conn->ssl, &name, &len);
+    return len == 2 && memcmp(name, "h2", 2) == 0;
+}
+
 void
 http_io_tls_protocols(struct syn_http_server *server, SSL_CTX *tls)
 {

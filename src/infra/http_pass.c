@@ -142,11 +142,17 @@ syn_http_push_open(struct syn_http_req *req, void (*drained)(void *arg), void *a
     return SYN_OK;
 }
 
+static bool
+is_chunked(const struct syn_http_req *req)
+{
+    return req->reply.len < 0 && !req->head.minor_zero && req->conn->h2.id == 0;
+}
+
 int
 syn_http_push_add(struct syn_http_req *req, const void *data, size_t len, struct syn_err *err)
 {
     struct http_conn *conn = req->conn;
-    bool chunked = req->reply.len < 0 && !req->head.minor_zero;
+    const bool chunked = is_chunked(req);
 
     if (len == 0)
         return SYN_OK;
@@ -211,7 +217,7 @@ syn_http_push_end(struct syn_http_req *req)
         syn_http_push_cut(req);
         return;
     }
-    if (req->reply.len < 0 && !req->head.minor_zero)
+    if (is_chunked(req))
         syn_buf_adds(&conn->out, "0\r\n\r\n");
     if (syn_buf_ok(&conn->out, NULL) < 0) {
         syn_http_push_cut(req);
@@ -273,6 +279,8 @@ http_pass_tell(struct syn_http_req *req)
     done.duration_us = (syn_clock_ns() - req->started_ns) / 1000;
     if (req->head.minor_zero)
         done.protocol = "HTTP/1.0";
+    if (conn->h2.id != 0)
+        done.protocol = "HTTP/2";
     if (!req->replied)
         done.status = 499;
     else

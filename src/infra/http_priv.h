@@ -1,6 +1,6 @@
 /* The server's insides, shared by http_server.c (listeners, time, the pool's answers), http_conn.c
  * (one connection's life), http_io.c (bytes in and out, TLS), http_req.c (what handlers call),
- * http_sse.c, http_tunnel.c and http_pass.c. */
+ * http_sse.c, http_tunnel.c, http_pass.c and http2.c. */
 #ifndef SYNOR_INFRA_HTTP_PRIV_H
 #define SYNOR_INFRA_HTTP_PRIV_H
 
@@ -48,6 +48,7 @@ enum http_state {
     HTTP_REPLY,     /* sending */
     HTTP_STREAM,    /* server-sent events */
     HTTP_TUNNEL,    /* bytes that mean nothing to us */
+    HTTP_SESSION,   /* HTTP/2: its streams have the requests */
     HTTP_LINGER,    /* all said: swallow what the client still sends, so that it reads our answer */
     HTTP_CLOSED,    /* socket gone; a worker may still hold the request */
 };
@@ -139,11 +140,21 @@ struct http_push {
     bool ended;
 };
 
-/* One client. Owned by the server's list; a worker or a later finish may hold it past HTTP_CLOSED.
- */
+/* What a request that came by HTTP/2 has of its own. */
+struct http2_stream {
+    int32_t id;                /* 0: this is no stream but a connection */
+    struct http_conn *carrier; /* the connection; NULL once the stream is closed */
+    bool asked;                /* the request has come whole */
+    bool answered;             /* the answer was handed to the session whole */
+    bool over;                 /* the session has closed it already */
+    bool drained;              /* who pushes is to be told so */
+};
+
+/* One client, or one of its streams. Owned by the server's list; a worker or a later finish may
+ * hold it past HTTP_CLOSED. */
 struct http_conn {
     struct syn_http_server *server;
-    struct http_conn *prev, *next;             /* all connections */
+    struct http_conn *prev, *next; /* all connections; streams have lists of their own */
     struct http_conn *clock_prev, *clock_next; /* queue of its clock */
     enum http_clock clock;
     int64_t deadline_ms;
@@ -180,6 +191,8 @@ struct http_conn {
 
     struct syn_http_stream *stream;
     struct syn_http_tunnel *tunnel;
+    struct http2_session *session;
+    struct http2_stream h2;
     struct http_push push;
     size_t lingered;
     struct syn_http_req req;
@@ -235,6 +248,7 @@ struct syn_http_server {
 
     struct http_conn *conns;
     unsigned conn_count;
+    struct http_conn *orphans; /* closed streams that somebody holds */
     struct syn_series *conns_gauge;
 
     struct http_clock_queue clocks[HTTP_CLOCK_COUNT];
@@ -250,7 +264,8 @@ struct syn_http_server {
     struct syn_watch *wake_watch;
 
     struct syn_http_stream *dirty;
-    int64_t body_bytes; /* of all requests, with a limit */
+    struct http_conn *due; /* HTTP/2 connections with something to be sent */
+    int64_t body_bytes;    /* of all requests, with a limit */
     uint64_t request_seq;
     char id_prefix[9];
     int64_t date_s;
@@ -289,6 +304,18 @@ void http_conn_close(struct http_conn *conn);
 void http_conn_advance(struct http_conn *conn);
 /** Begin to send the reply as it was left. False: the connection was closed. */
 bool http_reply_begin(struct http_conn *conn);
+/** A stream's head, as HTTP/1 has it, is in `in`, and all of it. */
+void http_conn_head(struct http_conn *conn);
+/** Answer a stream's request with an error, before it has come whole. `status` as in
+ * http_reply_error(). */
+void http_conn_refuse(struct http_conn *conn, int rc, const struct syn_err *err, int status);
+/** A stream's body is complete. */
+void http_conn_body_done(struct http_conn *conn);
+/** A stream's answer is out: that is its end. */
+void http_conn_answered(struct http_conn *conn);
+/** Link and unlink in a list of connections. */
+void http_conn_link(struct http_conn **first, struct http_conn *conn);
+void http_conn_unlink(struct http_conn **first, struct http_conn *conn);
 
 /* --- http_job.c --- */
 
@@ -320,6 +347,8 @@ void http_io_shutdown(struct http_conn *conn);
 /** Listen for these events. False when the loop refuses. */
 bool http_io_arm(struct http_conn *conn, uint32_t events);
 SYN_MUST int http_io_tls_new(const struct syn_http_tls *tls, SSL_CTX **ret, struct syn_err *err);
+/** Did the handshake come to HTTP/2? */
+bool http_io_is_http2(const struct http_conn *conn);
 /** Have its clients told what the server speaks (ALPN). */
 void http_io_tls_protocols(struct syn_http_server *server, SSL_CTX *tls);
 SYN_MUST int http_io_tls_attach(struct http_conn *conn, SSL_CTX *tls, struct syn_err *err);
@@ -364,6 +393,32 @@ void http_pass_gone(struct http_conn *conn);
 void http_pass_tell(struct syn_http_req *req);
 /** All that was pushed is out. Returns false: nothing more is to be done now. */
 bool http_pass_drained(struct http_conn *conn);
+
+/* --- http2.c --- */
+
+#define HTTP2_PREFACE      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define HTTP2_PREFACE_HEAD 18 /* bytes of it that look like a head */
+
+/** The client speaks HTTP/2, and has begun with what is in `in`. False: the connection was closed.
+ */
+bool http2_begin(struct http_conn *conn);
+/** Read, and send what is to be sent; may close the connection. */
+void http2_turn(struct http_conn *conn);
+void http2_expired(struct http_conn *conn);
+/** The server stops: say goodbye, and let what runs end. */
+void http2_stop(struct http_conn *conn);
+/** The connection has ended, and every stream with it. */
+void http2_ended(struct http_conn *conn);
+/** The same for connections that were noted to have something. */
+void http2_due(struct syn_http_server *server);
+/** What is in conn->out is the head of a stream's answer. False: it cannot be sent. */
+bool http2_reply(struct http_conn *conn);
+/** "100 Continue" to a stream. */
+bool http2_continue(struct http_conn *conn);
+/** More of a stream's answer can be sent. */
+void http2_more(struct http_conn *conn);
+/** A stream is closed: reset it, unless it is over, and leave the connection. */
+void http2_stream_closed(struct http_conn *conn);
 
 /* --- http_tunnel.c --- */
 

@@ -220,6 +220,7 @@ wake_fired(void *arg, int fd, uint32_t events)
         conn->job = HTTP_JOB_NONE;
         http_conn_job_done(conn);
     }
+    http2_due(server);
     dirty = server->dirty;
     server->dirty = NULL;
     while (dirty != NULL) {
@@ -240,7 +241,7 @@ stop_check(void *arg)
     struct syn_http_server *server = arg;
     void (*done)(void *) = server->stop_done;
 
-    if (!server->stopping || server->conn_count > 0 || done == NULL)
+    if (!server->stopping || server->conn_count > 0 || server->orphans != NULL || done == NULL)
         return;
     server->stop_timer = syn_watch_drop(server->stop_timer);
     server->stop_done = NULL;
@@ -251,7 +252,8 @@ stop_check(void *arg)
 static void
 stop_check_soon(struct syn_http_server *server)
 {
-    if (!server->stopping || server->conn_count > 0 || server->stop_done == NULL)
+    if (!server->stopping || server->conn_count > 0 || server->orphans != NULL ||
+        server->stop_done == NULL)
         return;
     server->stop_timer = syn_watch_drop(server->stop_timer);
     if (syn_loop_timer(server->options.loop, 0, 0, stop_check, server, &server->stop_timer, NULL) <
@@ -267,10 +269,9 @@ http_conn_release(struct http_conn *conn)
     assert(conn->state == HTTP_CLOSED && conn->job == HTTP_JOB_NONE);
     http_req_reset(&conn->req);
     http_io_close(conn);
-    *(conn->prev != NULL ? &conn->prev->next : &server->conns) = conn->next;
-    if (conn->next != NULL)
-        conn->next->prev = conn->prev;
-    server->conn_count--;
+    http_conn_unlink(conn->h2.id != 0 ? &server->orphans : &server->conns, conn);
+    if (conn->h2.id == 0)
+        server->conn_count--;
     if (server->conns_gauge != NULL)
         syn_series_set(server->conns_gauge, server->conn_count);
     syn_buf_fini(&conn->out);
@@ -724,6 +725,8 @@ syn_http_server_free(struct syn_http_server *server)
         conn->job = HTTP_JOB_NONE;
         http_conn_release(conn);
     }
+    while (server->orphans != NULL)
+        http_conn_release(server->orphans);
     server->timer = syn_watch_drop(server->timer);
     server->stop_timer = syn_watch_drop(server->stop_timer);
     server->wake_watch = syn_watch_drop(server->wake_watch);
@@ -823,6 +826,8 @@ syn_http_server_stop(struct syn_http_server *server, int64_t limit_ms, void (*do
         next = conn->next;
         if (conn->state == HTTP_STREAM)
             syn_http_sse_close(conn->stream);
+        else if (conn->state == HTTP_SESSION)
+            http2_stop(conn);
         else if (conn->state == HTTP_TUNNEL || conn->state == HTTP_HANDSHAKE ||
                  (conn->state == HTTP_HEAD && conn->in_len == 0))
             http_conn_close(conn);

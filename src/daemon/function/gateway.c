@@ -99,6 +99,7 @@ make_parts(struct fgw *gateway, const struct syn_function_gateway_options *optio
 {
     struct syn_http_options http = {
         .loop = gateway->loop,
+        .http2 = true,
         .limits = {.conns_max = FGW_CONNS_MAX, .bodies_max = FGW_BODIES_MAX}};
     int rc = make_folders(gateway, err);
 

@@ -27,7 +27,7 @@ struct syn_http_done {
     bool cut;             /* the answer was begun and did not get out whole */
     int64_t sent_bytes;   /* of the answer's body */
     int64_t duration_us;  /* from the end of the request's head */
-    const char *protocol; /* "HTTP/1.1" */
+    const char *protocol; /* "HTTP/1.1", "HTTP/2" */
 };
 /** Called once for every request when it has ended, before its identity is dropped. The request's
  * verb and target are NULL when its head could not be read. */
