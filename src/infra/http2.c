@@ -125,7 +125,7 @@ http2_stream_closed(struct http_conn *conn)
         return;
     (void)nghttp2_session_set_stream_user_data(session->ng, conn->h2.id, NULL);
     (void)nghttp2_submit_rst_stream(session->ng, NGHTTP2_FLAG_NONE, conn->h2.id,
-                                    NGHTTP2_INTERNAL_ERROR);
+                                    conn->h2.answered ? NGHTTP2_NO_ERROR : NGHTTP2_INTERNAL_ERROR);
     note_due(carrier);
 }
 
@@ -308,8 +308,14 @@ on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, siz
 
     (void)flags;
     (void)arg;
-    if (conn == NULL || conn->state != HTTP_BODY)
-        return 0; /* answered already */
+    if (conn == NULL)
+        return 0;
+    if (conn->state != HTTP_BODY) { /* answered already */
+        conn->lingered += len;
+        if (conn->lingered > HTTP_LINGER_BYTES && conn->clock == HTTP_CLOCK_LINGER)
+            http_conn_answered(conn);
+        return 0;
+    }
     if (len > (uint64_t)req->body_max || (int64_t)(req->body.len + len) > req->body_max) {
         rc = SYN_FAIL(&err, SYN_E_TOOBIG, "the body has more than the %lld bytes taken here",
                       (long long)req->body_max);
@@ -487,11 +493,12 @@ http2_more(struct http_conn *conn)
     note_due(conn->h2.carrier);
 }
 
-/* An answer before the end of the request: what is still to come is not wanted. */
+/* An answer before the end of the request: what is still to come is swallowed for a while, as of
+ * HTTP/1, since not every client reads the answer when its stream is reset. */
 static int
 on_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 {
-    const struct http_conn *conn;
+    struct http_conn *conn;
 
     (void)arg;
     if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
@@ -499,8 +506,7 @@ on_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
         return 0;
     conn = nghttp2_session_get_stream_user_data(ng, frame->hd.stream_id);
     if (conn != NULL && !conn->h2.asked)
-        (void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-                                        NGHTTP2_NO_ERROR);
+        http_clock_set(conn, HTTP_CLOCK_LINGER);
     return 0;
 }
 

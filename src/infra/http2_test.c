@@ -191,8 +191,11 @@ turn(struct client *client)
 static void
 await_close(struct client *client, int32_t id)
 {
-    while (!got_of(client, id)->closed && !client->ended)
+    push_out(client); /* its own end may be the last that is needed */
+    while (!got_of(client, id)->closed && !client->ended) {
         turn(client);
+        push_out(client);
+    }
     assert_true(got_of(client, id)->closed);
 }
 
@@ -366,12 +369,19 @@ requests_have_limits(void **state)
         assert_int_equal(got_of(client, id)->status, refused[i].status);
         site_assert_holds(got_of(client, id)->body.data, refused[i].text);
     }
-    id = post(client, "/small", site_big, 100000); /* answered before it is there */
+    id = post(client, "/small", site_big, 300000); /* answered before it is there */
     await_close(client, id);
     assert_int_equal(got_of(client, id)->status, 413);
+    assert_int_equal(client->body_at, 300000);
+    id = post(client, "/small", site_big, sizeof(site_big)); /* so much is not waited for */
+    await_close(client, id);
+    assert_int_equal(got_of(client, id)->status, 413);
+    assert_int_equal(got_of(client, id)->code, NGHTTP2_NO_ERROR);
+    assert_true(client->body_at < sizeof(site_big));
     client->body_waits = true;
     id = post(client, "/b", "1", 1); /* one that does not come */
-    await_close(client, id);
+    while (got_of(client, id)->status == 0)
+        turn(client);
     assert_int_equal(got_of(client, id)->status, 408);
     client->body_waits = false;
     id = ask(client, "GET", "/quick", NULL); /* the connection is as good as before */

@@ -884,6 +884,10 @@ http_conn_expired(struct http_conn *conn)
         return;
     }
     http_clock_set(conn, HTTP_CLOCK_NONE);
+    if (conn->h2.id != 0 && clock == HTTP_CLOCK_LINGER) {
+        http_conn_answered(conn);
+        return;
+    }
     if ((conn->state == HTTP_HEAD && conn->in_len > 0) || conn->state == HTTP_BODY) {
         conn->close_after = true;
         if (conn->state == HTTP_HEAD) {

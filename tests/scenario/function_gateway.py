@@ -151,10 +151,18 @@ class World:
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [*wrapper, SYNOR, "function-gateway", "--data-dir", str(self.data), "--server",
-                 self.path, "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--access-log", str(self.access)],
+                 self.path, "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0",
+                 "--access-log", str(self.access)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return wait_until("it reports where it listens", 20,
                           lambda: next((r["listen"] for r in Server.reports), None), 0.01)
+
+    def serves(self, where, path):
+        """Is it answered well? It may not listen yet."""
+        try:
+            return self.get(where, path)[0] == 200
+        except ConnectionRefusedError:
+            return False
 
     def lines(self, file=None, **want):
         """What the access log has of these requests."""
@@ -184,7 +192,7 @@ class World:
 @case
 def it_serves_with_no_power(w):
     where = w.start()
-    wait_until("it serves", 20, lambda: w.get(where, "/slow")[0] == 200, 0.05)
+    wait_until("it serves", 20, lambda: w.serves(where, "/slow"), 0.05)
     status = pathlib.Path(f"/proc/{w.process.pid}/status").read_text()
     fields = dict(line.split(":", 1) for line in status.splitlines())
     for name in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
@@ -242,6 +250,10 @@ def names_choose_certificates(w):
     check(code != 0 and "protocol version" in said, said)
     code, said = w.openssl("-servername", "shop.example", "-alpn", "http/1.1")
     check("ALPN protocol: http/1.1" in said, said)
+    code, said = w.openssl("-servername", "shop.example", "-alpn", "http/1.1,h2")
+    check("ALPN protocol: h2" in said, said)
+    code, said = w.openssl("-servername", "shop.example", "-alpn", "imap")
+    check(code != 0 and "no application protocol" in said, said)
     done = w.curl("/slow", "--http1.1", "-w", "%{ssl_verify_result} %{http_code}")
     equal((done.returncode, done.stdout), (0, "slow\n0 200"), done.stderr)
     row = w.lines(host=f"shop.example:{w.tls().rpartition(':')[2]}", tls=True)[0]
@@ -281,6 +293,42 @@ def certificates_change_under_a_connection(w):
 
 
 @case
+def http2_is_spoken(w):
+    where, large = Server.reports[0]["listen"], w.folder / "large"
+    large.write_bytes(os.urandom(1 << 20))
+    if "HTTP2" not in subprocess.run(["curl", "--version"], capture_output=True, text=True,
+                                     check=False).stdout:
+        raise Skip("curl without HTTP/2")
+    done = w.curl("/slow", "-w", "%{http_version} %{http_code}", "--http2")
+    equal((done.returncode, done.stdout), (0, "slow\n2 200"), done.stderr)
+    row = wait_until("it is written", 20, lambda: w.lines(protocol="HTTP/2", tls=True), 0.02)[0]
+    equal((row["host"], row["status"], row["bytes"], row["function"], row["way"]),
+          (f"shop.example:{w.tls().rpartition(':')[2]}", 200, 5, "fn-slow", "warm"))
+
+    def plain(path, *options):
+        done = subprocess.run(
+            ["curl", "-sS", "--max-time", "20", "--http2-prior-knowledge", "-w",
+             "\\n%{http_version} %{http_code} %{size_upload}", *options, f"http://{where}{path}"],
+            capture_output=True, text=True, check=False)
+        equal(done.returncode, 0, done.stderr)
+        return done.stdout.splitlines()
+    equal(plain("/slow")[-1], "2 200 0")
+    answer = plain("/slow", "--data-binary", f"@{large}")  # answered while it is still sent
+    equal(answer[-1][:5], "2 405", answer)
+    equal(plain("/none", "--head")[-1], "2 404 0")
+
+
+@case
+def streams_share_a_connection(w):
+    where = Server.reports[0]["listen"]
+    if shutil.which("h2load") is None:
+        raise Skip("no h2load")
+    said = subprocess.run(["h2load", "-n", "8", "-c", "1", "-m", "8", f"http://{where}/slow"],
+                          capture_output=True, text=True, timeout=60, check=False).stdout
+    check("8 succeeded" in said, said)
+
+
+@case
 def guests_are_compiled_once(w):
     where = Server.reports[0]["listen"]
     status, body = w.get(where, "/hello")
@@ -291,7 +339,7 @@ def guests_are_compiled_once(w):
     w.process.kill()
     w.process.wait()
     equal(w.start(), where, "the address stays")
-    wait_until("it serves again", 20, lambda: w.get(where, "/hello")[0] == 200, 0.05)
+    wait_until("it serves again", 20, lambda: w.serves(where, "/hello"), 0.05)
     equal(len(Server.fetched), 1)
     equal(len(list((w.data / "modules").glob("*.cwasm"))), 1)
 
@@ -301,6 +349,8 @@ def it_ends_with_everything_answered_and_told(w):
     where = next(r["listen"] for r in Server.reports)
     got = []
     threads = [threading.Thread(target=lambda: got.append(w.get(where, "/slow"))) for _ in range(8)]
+    second = subprocess.Popen(["curl", "-sS", "--max-time", "20", "--http2-prior-knowledge",
+                               f"http://{where}/slow"], stdout=subprocess.PIPE)
     for thread in threads:
         thread.start()
     time.sleep(SLOW_S / 2)
@@ -309,16 +359,17 @@ def it_ends_with_everything_answered_and_told(w):
     for thread in threads:
         thread.join()
     equal(got, [(200, b"slow\n")] * 8)
+    equal(second.communicate()[0], b"slow\n")
     said = {r["seq"]: r for r in Server.reports}
     equal(sum(u["count"] for r in said.values() for u in r["usage"]
-              if u["function"] == "fn-slow"), 8)
+              if u["function"] == "fn-slow"), 9)
     check(not (w.data / "gateway.sock").exists(), "the socket is gone")
 
 
 @case
 def it_goes_with_who_started_it(w):
     where = w.start("sh", "-c", '"$@" & wait', "sh")
-    wait_until("it serves", 20, lambda: w.get(where, "/slow")[0] == 200, 0.05)
+    wait_until("it serves", 20, lambda: w.serves(where, "/slow"), 0.05)
     w.process.kill()
     w.process.wait()
 
