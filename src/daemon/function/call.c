@@ -106,7 +106,7 @@ fgw_call_way(const struct fgw_call *call)
 {
     if (call->version->wasm)
         return "wasm";
-    return call->cold ? "cold" : "warm";
+    return fgw_start_way(call);
 }
 
 void
@@ -213,8 +213,10 @@ fgw_call_placed(struct fgw_call *call, enum fgw_place place, struct fgw_instance
     call->instance = instance;
     if (instance != NULL)
         instance->running++;
-    if (place == FGW_PASSED)
+    if (place == FGW_PASSED) {
+        fgw_start_placed(call);
         fgw_report_dirty(call->version);
+    }
 }
 
 static void
@@ -437,6 +439,7 @@ fgw_call_back(struct fgw_call *call)
 {
     struct fgw_version *version = call->version;
 
+    fgw_start_back(call);
     leave_place(call);
     wait_link(call, true);
     if (version->retired)

@@ -104,6 +104,7 @@ put_instance(struct fgw_version *version, const json_t *doc, struct syn_err *err
         syn_free(instance);
         return rc;
     }
+    fgw_start_read(instance, json_object_get(doc, "start"));
     instance->next = version->instances;
     version->instances = instance;
     return SYN_OK;

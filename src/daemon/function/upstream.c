@@ -444,11 +444,8 @@ read_cold(struct fgw_call *call, const char *text)
     const char *create = strstr(text, "create=");
     const char *init = strstr(text, "initialise=");
 
-    call->cold = true;
-    if (create != NULL)
-        call->create_us = strtoll(create + 7, NULL, 10);
-    if (init != NULL)
-        call->init_us = strtoll(init + 11, NULL, 10);
+    fgw_start_heard(call, create != NULL ? strtoll(create + 7, NULL, 10) : -1,
+                    init != NULL ? strtoll(init + 11, NULL, 10) : -1);
 }
 
 static int
