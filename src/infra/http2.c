@@ -7,9 +7,10 @@
  * Nothing is sent, and nobody is told that there is room, from inside a handler's call or one of
  * nghttp2's: the connection is noted, and sends for all of its streams at the end of the turn.
  *
- * What a client may make us hold: STREAMS_MAX requests, a head of head_bytes_max, bodies as the
- * server's limits say, 64 KiB of each answer, and nghttp2's own queue of acknowledgements. Streams
- * that it resets (or has reset) before they are answered are counted: beyond a rate it has to go.
+ * What a client may make us hold: STREAMS_MAX requests (all clients together: conns_max), a head of
+ * head_bytes_max, bodies as the server's limits say, 64 KiB of each answer, and nghttp2's own queue
+ * of acknowledgements. Streams that it resets (or has reset) before they are answered are counted:
+ * beyond a rate it has to go.
  */
 #include "http_priv.h"
 
@@ -108,6 +109,7 @@ stream_new(struct http2_session *session, int32_t id)
     conn->h2.id = id;
     conn->h2.carrier = session->conn;
     http_conn_link(&session->streams, conn);
+    conn->server->stream_count++;
     return conn;
 }
 
@@ -167,10 +169,15 @@ static int
 on_begin(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 {
     struct http2_session *session = arg;
+    const struct syn_http_server *server = session->conn->server;
     struct http_conn *conn;
 
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
+    session->filling = NULL;
+    if (server->stream_count >= server->limits.conns_max)
+        return nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                         NGHTTP2_REFUSED_STREAM);
     conn = stream_new(session, frame->hd.stream_id);
     if (conn == NULL)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;

@@ -421,6 +421,7 @@ streams_are_limited(void **state)
 {
     struct house *house = house_start(true);
     struct client *client = client_new(house);
+    struct client *second = client_new(house);
     int32_t ids[101];
 
     (void)state;
@@ -430,7 +431,14 @@ streams_are_limited(void **state)
     await_close(client, ids[100]);
     assert_int_equal(got_of(client, ids[100])->code, NGHTTP2_REFUSED_STREAM);
     assert_false(got_of(client, ids[99])->closed);
+    second->body_waits = true;
+    for (size_t i = 0; i < 51; i++) /* all connections together */
+        ids[i] = ask(second, "POST", "/b", NULL);
+    await_close(second, ids[50]);
+    assert_int_equal(got_of(second, ids[50])->code, NGHTTP2_REFUSED_STREAM);
+    assert_false(got_of(second, ids[49])->closed);
     client_free(client);
+    client_free(second);
     house_end(house);
 }
 

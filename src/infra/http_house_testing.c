@@ -148,9 +148,10 @@ tell(struct syn_http_req *req, const struct syn_http_done *done, void *ctx)
 static void
 house_serve(struct house *house, struct syn_err *err)
 {
-    struct syn_http_options options = {.loop = house->loop,
-                                       .http2 = house->http2,
-                                       .limits = {.pace_ms = 400, .bodies_max = 300000}};
+    struct syn_http_options options = {
+        .loop = house->loop,
+        .http2 = house->http2,
+        .limits = {.conns_max = 150, .pace_ms = 400, .bodies_max = 300000}};
     int fd = -1;
 
     assert_done(syn_http_server_new(&options, &house->server, err), err);

@@ -249,6 +249,7 @@ struct syn_http_server {
     struct http_conn *conns;
     unsigned conn_count;
     struct http_conn *orphans; /* closed streams that somebody holds */
+    unsigned stream_count;     /* with those */
     struct syn_series *conns_gauge;
 
     struct http_clock_queue clocks[HTTP_CLOCK_COUNT];

@@ -272,6 +272,8 @@ http_conn_release(struct http_conn *conn)
     http_conn_unlink(conn->h2.id != 0 ? &server->orphans : &server->conns, conn);
     if (conn->h2.id == 0)
         server->conn_count--;
+    else
+        server->stream_count--;
     if (server->conns_gauge != NULL)
         syn_series_set(server->conns_gauge, server->conn_count);
     syn_buf_fini(&conn->out);

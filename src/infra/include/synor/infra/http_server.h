@@ -81,7 +81,7 @@ typedef int (*syn_http_authenticate_fn)(void *ctx, struct syn_http_req *req,
 /** 0 means the default. */
 struct syn_http_limits {
     size_t head_bytes_max;    /* 16 KiB: request line and headers */
-    unsigned conns_max;       /* 4096; more are closed at once */
+    unsigned conns_max;       /* 4096; more are closed at once; of HTTP/2 as many requests, too */
     int64_t handshake_ms;     /* 10 s for a TLS handshake */
     int64_t head_ms;          /* 10 s from the first byte to the end of the head */
     int64_t idle_ms;          /* 60 s between requests */
