@@ -226,7 +226,7 @@ fgw_certs_new(struct fgw *gateway, struct fgw_certs **ret, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_pool_new(WORKERS, QUEUE_MAX, &certs->handshakes, err);
     if (rc < 0)
-        certs = fgw_certs_free(certs);
+        (void)fgw_certs_free(certs);
     else
         *ret = certs;
     return rc;
