@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <nghttp2/nghttp2.h>
+#include <openssl/ssl.h>
 
 #include <synor/base/buf.h>
 #include <synor/base/str.h>
@@ -25,6 +26,7 @@ struct got {
 
 struct client {
     int fd;
+    SSL *ssl; /* NULL: plain */
     nghttp2_session *ng;
     bool ended; /* the server has closed */
     int goaway; /* its code; -1 */
@@ -119,6 +121,47 @@ read_request(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t cap, uint32_t
 
 /* --- the client ------------------------------------------------------------------------------- */
 
+static ssize_t
+client_send(struct client *client, const void *data, size_t len)
+{
+    if (client->ssl != NULL)
+        return SSL_write(client->ssl, data, (int)len);
+    return send(client->fd, data, len, MSG_NOSIGNAL);
+}
+
+static ssize_t
+client_recv(struct client *client, void *data, size_t cap)
+{
+    struct pollfd poller = {.fd = client->fd, .events = POLLIN};
+
+    if (client->ssl == NULL || SSL_pending(client->ssl) == 0)
+        assert_int_equal(poll(&poller, 1, SITE_WAIT_MS), 1);
+    if (client->ssl != NULL)
+        return SSL_read(client->ssl, data, (int)cap);
+    return recv(client->fd, data, cap, 0);
+}
+
+/* Shake hands, and have `h2` chosen. */
+static void
+client_secure(struct client *client)
+{
+    static const unsigned char offered[] = "\x08http/1.1\x02h2";
+    const unsigned char *chosen = NULL;
+    unsigned len = 0;
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+    assert_non_null(ctx);
+    client->ssl = SSL_new(ctx);
+    SSL_CTX_free(ctx);
+    assert_non_null(client->ssl);
+    assert_int_equal(SSL_set_alpn_protos(client->ssl, offered, sizeof(offered) - 1), 0);
+    assert_int_equal(SSL_set_fd(client->ssl, client->fd), 1);
+    assert_int_equal(SSL_connect(client->ssl), 1);
+    SSL_get0_alpn_selected(client->ssl, &chosen, &len);
+    assert_int_equal(len, 2);
+    assert_memory_equal(chosen, "h2", 2);
+}
+
 static struct client *
 client_new(const struct house *house)
 {
@@ -131,6 +174,8 @@ client_new(const struct house *house)
     client->goaway = -1;
     client->fd = house_dial(house);
     (void)setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if ((house->how & HOUSE_TLS) != 0)
+        client_secure(client);
     assert_int_equal(nghttp2_session_callbacks_new(&callbacks), 0);
     assert_int_equal(nghttp2_option_new(&option), 0);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
@@ -150,6 +195,7 @@ static void
 client_free(struct client *client)
 {
     nghttp2_session_del(client->ng);
+    SSL_free(client->ssl);
     (void)close(client->fd);
     for (size_t i = 0; i < STREAMS_MAX; i++)
         syn_buf_fini(&client->got[i].body);
@@ -164,7 +210,7 @@ push_out(struct client *client)
 
     while (!client->ended && (len = nghttp2_session_mem_send(client->ng, &data)) > 0) {
         for (ssize_t at = 0; at < len && !client->ended;) {
-            ssize_t n = send(client->fd, data + at, (size_t)(len - at), MSG_NOSIGNAL);
+            ssize_t n = client_send(client, data + at, (size_t)(len - at));
 
             client->ended = n <= 0;
             at += n;
@@ -177,12 +223,10 @@ static void
 turn(struct client *client)
 {
     static uint8_t block[65536];
-    struct pollfd poller = {.fd = client->fd, .events = POLLIN};
     ssize_t n;
 
     push_out(client);
-    assert_int_equal(poll(&poller, 1, SITE_WAIT_MS), 1);
-    n = recv(client->fd, block, sizeof(block), 0);
+    n = client_recv(client, block, sizeof(block));
     client->ended = n <= 0;
     if (n > 0)
         assert_int_equal(nghttp2_session_mem_recv(client->ng, block, (size_t)n), n);
@@ -240,7 +284,7 @@ it_is_passed_on_as_it_was_sent(void **state)
 {
     static const char *const more[] = {"cookie", "a=1", "x-a",      "1", "cookie",
                                        "b=2",    "te",  "trailers", NULL};
-    struct house *house = house_start(true);
+    struct house *house = house_start(HOUSE_HTTP2);
     struct client *client = client_new(house);
     int32_t id = ask(client, "OPTIONS", "/a%2F//b?x=1", more);
     struct got *got = got_of(client, id);
@@ -275,7 +319,7 @@ it_is_passed_on_as_it_was_sent(void **state)
 static void
 streams_do_not_wait_for_each_other(void **state)
 {
-    struct house *house = house_start(true);
+    struct house *house = house_start(HOUSE_HTTP2);
     struct client *client = client_new(house);
     int32_t parked = ask(client, "GET", "/park", NULL);
     int32_t quick = ask(client, "GET", "/quick", NULL);
@@ -306,7 +350,7 @@ answers_wait_for_the_window(void **state)
 {
     static const char *const paths[] = {"/push/little", "/push/little-known", "/push",
                                         "/push/known"};
-    struct house *house = house_start(true);
+    struct house *house = house_start(HOUSE_HTTP2);
     struct client *client = client_new(house);
 
     (void)state;
@@ -339,11 +383,38 @@ answers_wait_for_the_window(void **state)
 }
 
 static void
+it_is_spoken_by_tls(void **state)
+{
+    struct house *house = house_start(HOUSE_HTTP2 | HOUSE_TLS);
+    struct client *clients[3];
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(clients); i++) {
+        int fd = house_dial(house); /* one that goes in the middle of its handshake */
+
+        site_say(fd, "\x16\x03\x01\x02", 4);
+        (void)close(fd);
+        clients[i] = client_new(house);
+    }
+    for (size_t i = 0; i < SYN_LEN(clients); i++) {
+        int32_t big = ask(clients[i], "GET", "/push", NULL);
+        int32_t id = post(clients[i], "/c", site_big, 100000);
+
+        await_close(clients[i], id);
+        assert_int_equal(got_of(clients[i], id)->status, 299);
+        await_close(clients[i], big);
+        assert_int_equal(got_of(clients[i], big)->body.len, HOUSE_PUSH_BYTES);
+        client_free(clients[i]);
+    }
+    house_end(house);
+}
+
+static void
 requests_have_limits(void **state)
 {
     static char large[20000];
     const char *const more[] = {"x-large", large, NULL};
-    struct house *house = house_start(true);
+    struct house *house = house_start(HOUSE_HTTP2);
     struct client *client = client_new(house);
     const struct {
         const char *path;
@@ -394,7 +465,7 @@ requests_have_limits(void **state)
 static void
 resets_are_counted(void **state)
 {
-    struct house *house = house_start(true);
+    struct house *house = house_start(HOUSE_HTTP2);
     struct client *client = client_new(house);
 
     (void)state;
@@ -419,7 +490,7 @@ resets_are_counted(void **state)
 static void
 streams_are_limited(void **state)
 {
-    struct house *house = house_start(true);
+    struct house *house = house_start(HOUSE_HTTP2);
     struct client *client = client_new(house);
     struct client *second = client_new(house);
     int32_t ids[101];
@@ -445,7 +516,7 @@ streams_are_limited(void **state)
 static void
 what_runs_is_answered_at_the_end(void **state)
 {
-    struct house *house = house_start(true);
+    struct house *house = house_start(HOUSE_HTTP2);
     struct client *client = client_new(house);
     struct client *idle = client_new(house);
     int32_t id = ask(client, "GET", "/park", NULL);
@@ -477,7 +548,7 @@ static void
 others_go_on_as_they_were(void **state)
 {
     static char answer[SITE_ANSWER_SIZE];
-    struct house *house = house_start(true);
+    struct house *house = house_start(HOUSE_HTTP2);
     int fd = house_dial(house);
 
     (void)state;
@@ -491,7 +562,7 @@ others_go_on_as_they_were(void **state)
     assert_null(memmem(answer, site_hear_all(fd, answer, sizeof(answer)), "HTTP/1.1", 8));
     (void)close(fd);
     house_end(house);
-    house = house_start(false);
+    house = house_start(0);
     fd = house_dial(house); /* where it is not spoken */
     site_ask(fd, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     (void)site_hear_all(fd, answer, sizeof(answer));
@@ -507,6 +578,7 @@ main(void)
         cmocka_unit_test(it_is_passed_on_as_it_was_sent),
         cmocka_unit_test(streams_do_not_wait_for_each_other),
         cmocka_unit_test(answers_wait_for_the_window),
+        cmocka_unit_test(it_is_spoken_by_tls),
         cmocka_unit_test(requests_have_limits),
         cmocka_unit_test(resets_are_counted),
         cmocka_unit_test(streams_are_limited),

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <synor/infra/tls_cert.h>
+
 #define PIECE_BYTES 50000
 
 static void
@@ -150,16 +152,20 @@ house_serve(struct house *house, struct syn_err *err)
 {
     struct syn_http_options options = {
         .loop = house->loop,
-        .http2 = house->http2,
+        .http2 = (house->how & HOUSE_HTTP2) != 0,
+        .handshakes = house->handshakes,
         .limits = {.conns_max = 150, .pace_ms = 400, .bodies_max = 300000}};
+    const struct syn_http_tls tls = {.cert_path = house->cert_path};
     int fd = -1;
 
     assert_done(syn_http_server_new(&options, &house->server, err), err);
     assert_done(syn_http_server_catch(house->server, &row, look, house, err), err);
-    if (house->http2)
+    if ((house->how & HOUSE_HTTP2) != 0)
         syn_http_server_tell(house->server, tell, house);
     assert_done(syn_http_bind("127.0.0.1:0", &fd, &house->port, err), err);
-    assert_done(syn_http_listen_fd_take(house->server, fd, NULL, err), err);
+    assert_done(
+        syn_http_listen_fd_take(house->server, fd, house->handshakes != NULL ? &tls : NULL, err),
+        err);
     assert_int_equal(syn_http_server_catch(house->server, &row, look, house, NULL), SYN_E_CONFLICT);
 }
 
@@ -180,13 +186,28 @@ house_main(void *arg)
     return NULL;
 }
 
+static void
+prepare_tls(struct house *house)
+{
+    static const char *const names[] = {"localhost", "127.0.0.1"};
+    static int houses;
+    struct syn_err err;
+
+    (void)snprintf(house->cert_path, sizeof(house->cert_path), "%s/house%d.pem", syn_test_dir(),
+                   houses++);
+    assert_done(syn_tls_cert_create(house->cert_path, names, 2, 10, &err), &err);
+    assert_done(syn_pool_new(2, 16, &house->handshakes, &err), &err);
+}
+
 struct house *
-house_start(bool http2)
+house_start(unsigned how)
 {
     struct house *house = syn_calloc(1, sizeof(*house));
 
     assert_non_null(house);
-    house->http2 = http2;
+    house->how = how;
+    if ((how & HOUSE_TLS) != 0)
+        prepare_tls(house);
     (void)pthread_mutex_init(&house->lock, NULL);
     (void)pthread_cond_init(&house->changed, NULL);
     assert_int_equal(pthread_create(&house->thread, NULL, house_main, house), 0);
@@ -259,6 +280,10 @@ house_end(struct house *house)
     assert_done(syn_loop_post(house->loop, stop, house, NULL, &err), &err);
     assert_int_equal(pthread_join(house->thread, NULL), 0);
     (void)syn_loop_free(house->loop);
+    if (house->handshakes != NULL) {
+        house->handshakes = syn_pool_free(house->handshakes);
+        assert_int_equal(unlink(house->cert_path), 0);
+    }
     (void)pthread_mutex_destroy(&house->lock);
     (void)pthread_cond_destroy(&house->changed);
     syn_free(house);

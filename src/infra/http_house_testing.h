@@ -16,7 +16,10 @@ struct house {
     struct syn_loop *loop;
     struct syn_http_server *server;
     uint16_t port;
-    bool ready, http2;
+    bool ready;
+    unsigned how;
+    struct syn_pool *handshakes;
+    char cert_path[256];
     int gone, ended, full, told, stopped; /* under the lock */
     struct syn_http_done last;
 
@@ -24,8 +27,11 @@ struct house {
     size_t pushed, limit;
 };
 
-/** With `http2`, that is spoken, too, and the ends of requests are told of. */
-struct house *house_start(bool http2);
+enum { HOUSE_HTTP2 = 1, HOUSE_TLS = 2 };
+
+/** With HOUSE_HTTP2, that is spoken, too, and the ends of requests are told of; with HOUSE_TLS, all
+ * is, and handshakes are reckoned beside the loop. */
+struct house *house_start(unsigned how);
 void house_end(struct house *house);
 /** Wait until *counter is `want`. */
 void house_wait(struct house *house, const int *counter, int want);

@@ -11,7 +11,7 @@ static void
 test_as_sent(void **state)
 {
     static char answer[SITE_ANSWER_SIZE];
-    struct house *house = house_start(false);
+    struct house *house = house_start(0);
     int fd = house_dial(house);
 
     (void)state;
@@ -35,7 +35,7 @@ static void
 test_by_its_head(void **state)
 {
     static char answer[SITE_ANSWER_SIZE];
-    struct house *house = house_start(false);
+    struct house *house = house_start(0);
     int fd = house_dial(house);
 
     (void)state;
@@ -62,7 +62,7 @@ test_bodies(void **state)
     static const char *const heads[] = {"Content-Length: 200000\r\n\r\n",
                                         "Transfer-Encoding: chunked\r\n\r\n30d40\r\n"};
     struct pollfd polls[2] = {{.events = POLLIN}, {.events = POLLIN}};
-    struct house *house = house_start(false);
+    struct house *house = house_start(0);
     int first;
 
     (void)state;
@@ -101,7 +101,7 @@ test_push(void **state)
     static const char *const requests[] = {"GET /push/little" END, "GET /push/little-known" END,
                                            "GET /push" END, "GET /push/known" END};
     static char answer[HOUSE_PUSH_BYTES + SITE_ANSWER_SIZE];
-    struct house *house = house_start(false);
+    struct house *house = house_start(0);
 
     (void)state;
     for (size_t i = 0; i < SYN_LEN(requests); i++) {
@@ -133,7 +133,7 @@ test_push(void **state)
 static void
 test_gone(void **state)
 {
-    struct house *house = house_start(false);
+    struct house *house = house_start(0);
     struct linger hard = {.l_onoff = 1};
     int fd = house_dial(house);
 
