@@ -695,11 +695,10 @@ http2_stop(struct http_conn *conn)
 {
     nghttp2_session *ng = conn->session->ng;
 
-    if (nghttp2_submit_goaway(ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(ng),
-                              NGHTTP2_NO_ERROR, NULL, 0) != 0)
-        http_conn_close(conn);
-    else
-        note_due(conn);
+    /* Without memory for it, the connection is cut when the others' time is over. */
+    (void)nghttp2_submit_goaway(ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(ng),
+                                NGHTTP2_NO_ERROR, NULL, 0);
+    note_due(conn);
 }
 
 void

@@ -697,12 +697,15 @@ syn_http_server_catch(struct syn_http_server *server, const struct syn_http_rout
 static void
 cut_all(struct syn_http_server *server)
 {
-    struct http_conn *next;
+    struct http_conn *conn = server->conns;
 
-    for (struct http_conn *conn = server->conns; conn != NULL; conn = next) {
-        next = conn->next;
-        if (conn->state != HTTP_CLOSED)
-            http_conn_close(conn);
+    while (conn != NULL) {
+        if (conn->state == HTTP_CLOSED) {
+            conn = conn->next;
+            continue;
+        }
+        http_conn_close(conn); /* others may be answered, and end, with it */
+        conn = server->conns;
     }
 }
 
