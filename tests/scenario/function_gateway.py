@@ -175,6 +175,13 @@ class World:
         answer = conn.getresponse()
         return answer.status, answer.read()
 
+    def serves(self, where, path):
+        """What it reports it listens on it opens a moment later."""
+        try:
+            return self.get(where, path)[0] == 200
+        except ConnectionRefusedError:
+            return False
+
     def clean(self):
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
