@@ -157,13 +157,6 @@ class World:
         return wait_until("it reports where it listens", 20,
                           lambda: next((r["listen"] for r in Server.reports), None), 0.01)
 
-    def serves(self, where, path):
-        """Is it answered well? It may not listen yet."""
-        try:
-            return self.get(where, path)[0] == 200
-        except ConnectionRefusedError:
-            return False
-
     def lines(self, file=None, **want):
         """What the access log has of these requests."""
         rows = [json.loads(line) for line in (file or self.access).read_text().splitlines()]
