@@ -11,10 +11,13 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 
 from harness import (SOURCE, Platform, Skip, balance, case, check, equal, need_networks, need_sandbox, run,
                      wait_until)
@@ -534,6 +537,23 @@ def it_wakes_for_whoever_calls(p):
 
 
 @case
+def it_answers_by_tls(p):
+    url = next(url for url in p.json(*FUNCTION, "get", "program")["status"]["urls"]
+               if url.startswith("https:"))
+    authority = ssl.create_default_context(cadata=p.cli("compute", "service", "ca").out)
+    where = urllib.parse.urlsplit(url)
+
+    def called():
+        try:
+            with urllib.request.urlopen(f"https://{where.netloc}/program/all", timeout=20,
+                                        context=authority) as answer:
+                return answer.read()
+        except urllib.error.URLError:
+            return None
+    equal(wait_until("there are certificates", 20, called), b"hello, all")
+
+
+@case
 def what_fails_at_the_start_says_why(p):
     need_python(p)
     said = p.broken.communicate(timeout=60)[0].decode()
@@ -551,4 +571,4 @@ if __name__ == "__main__":
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run(Platform("--function-listen", f"127.0.0.1:{port}"))
+    run(Platform("--function-listen", f"127.0.0.1:{port}", "--function-tls-listen", "127.0.0.1:0"))

@@ -59,7 +59,7 @@ why_version(struct syn_server *server, const json_t *version, const json_t *serv
     char sentence[SENTENCE_MAX], address[ADDRESS_MAX];
     int rc;
 
-    srv_function_address(server, address, sizeof(address));
+    srv_function_address(server, false, address, sizeof(address));
     (void)snprintf(sentence, sizeof(sentence), "version %lld is %s%s%s",
                    (long long)syn_json_i64(version, "version", 0), state,
                    why[0] != '\0' ? ": " : "", why);

@@ -141,7 +141,20 @@ SYN_MUST int srv_functions_start(struct syn_server *server,
 void srv_functions_stop(struct syn_server *server);
 struct srv_functions *srv_functions_free(struct srv_functions *functions);
 /** Where it answers clients, "127.0.0.1:9080", into `out`; "" before it has said so. Any thread. */
-void srv_function_address(const struct syn_server *server, char *out, size_t cap);
+void srv_function_address(const struct syn_server *server, bool tls, char *out, size_t cap);
+
+/* --- certificates of the gateway of functions (function_certs.c) ------------------------------ */
+
+struct srv_function_certs;
+/** Read the operator's own. INVALID, naming the option. */
+SYN_MUST int srv_function_certs_new(struct syn_server *server,
+                                    const struct syn_server_options *options,
+                                    struct srv_function_certs **ret, struct syn_err *err);
+struct srv_function_certs *srv_function_certs_free(struct srv_function_certs *certs);
+/** What the gateway is to serve, {digest, certificates: [{host, pem}]}, for its `question`; without
+ *  certificates when they are those that it has. `certs` NULL: CONFLICT. Blocks: disk. */
+SYN_MUST int srv_function_certs_answer(struct syn_server *server, struct srv_function_certs *certs,
+                                       const json_t *question, json_t **ret, struct syn_err *err);
 
 /* --- pools (function_pools.c) ----------------------------------------------------------------- */
 

@@ -117,19 +117,15 @@ count_instances(struct syn_server *server, json_t *function, struct syn_err *err
     return rc < 0 ? rc : syn_json_set_take(status, "instances", counts, err);
 }
 
-/* And where its HTTP triggers are reached. */
-int
-srv_function_complete(struct syn_server *server, json_t *function, struct syn_err *err)
+/* Where its HTTP triggers are reached. */
+static int
+add_urls(const char *scheme, const char *address, const json_t *function, json_t *urls,
+         struct syn_err *err)
 {
-    char address[128];
     const json_t *trigger;
-    json_t *urls = json_array();
     size_t i;
-    int rc = syn_json_set_take(syn_document_status(function), "urls", urls, err);
+    int rc = SYN_OK;
 
-    if (rc == SYN_OK)
-        rc = count_instances(server, function, err);
-    srv_function_address(server, address, sizeof(address));
     json_array_foreach (json_object_get(syn_document_spec(function), "triggers"), i, trigger) {
         const char *host = syn_json_str(trigger, "host", "");
         const char *port = strrchr(address, ':');
@@ -137,13 +133,27 @@ srv_function_complete(struct syn_server *server, json_t *function, struct syn_er
 
         if (rc < 0 || address[0] == '\0' || !syn_str_eq(syn_json_str(trigger, "type", ""), "http"))
             continue;
-        if (host[0] != '\0')
-            syn_buf_addf(&url, "http://%s%s%s", host, port, syn_json_str(trigger, "path", ""));
-        else
-            syn_buf_addf(&url, "http://%s%s", address, syn_json_str(trigger, "path", ""));
+        syn_buf_addf(&url, "%s://%s%s%s", scheme, host[0] != '\0' ? host : address,
+                     host[0] != '\0' ? port : "", syn_json_str(trigger, "path", ""));
         rc = syn_buf_ok(&url, err);
         if (rc == SYN_OK)
             rc = syn_json_append_take(urls, json_string(syn_buf_text(&url)), err);
+    }
+    return rc;
+}
+
+int
+srv_function_complete(struct syn_server *server, json_t *function, struct syn_err *err)
+{
+    char address[128];
+    json_t *urls = json_array();
+    int rc = syn_json_set_take(syn_document_status(function), "urls", urls, err);
+
+    if (rc == SYN_OK)
+        rc = count_instances(server, function, err);
+    for (int tls = 0; rc == SYN_OK && tls < 2; tls++) {
+        srv_function_address(server, tls == 1, address, sizeof(address));
+        rc = add_urls(tls == 1 ? "https" : "http", address, function, urls, err);
     }
     return rc;
 }
