@@ -1,0 +1,143 @@
+#include "prewarm_testing.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define INSTANCES_MAX 64
+#define AFTER_S       3600 /* that what is left is looked at */
+
+struct instance {
+    int64_t ready_ms, free_ms;
+};
+
+struct run {
+    const struct calls_policy *policy;
+    struct syn_prewarm_rule rule;
+    struct instance instances[INSTANCES_MAX];
+    size_t count;
+    struct calls_result result;
+    bool news;
+};
+
+bool
+calls_read(const char *path, struct calls *ret)
+{
+    FILE *file = fopen(path, "re");
+    char line[80];
+
+    ret->count = 0;
+    while (file != NULL && ret->count < CALLS_FILE_MAX && fgets(line, sizeof(line), file) != NULL) {
+        char *end;
+
+        ret->rows[ret->count].at_ms = CALLS_BEGIN_MS + strtoll(line, &end, 10);
+        ret->rows[ret->count++].took_ms = strtoll(end, NULL, 10);
+    }
+    if (file != NULL)
+        (void)fclose(file);
+    return ret->count > 0;
+}
+
+/* The one that was free last; NULL: all are busy, or starting. */
+static struct instance *
+find_free(struct run *run, int64_t at_ms)
+{
+    struct instance *found = NULL;
+
+    for (size_t i = 0; i < run->count; i++) {
+        struct instance *each = &run->instances[i];
+
+        if (each->ready_ms <= at_ms && each->free_ms <= at_ms &&
+            (found == NULL || each->free_ms > found->free_ms))
+            found = each;
+    }
+    return found;
+}
+
+static uint32_t
+busy(const struct run *run, int64_t now_ms)
+{
+    uint32_t sum = 0;
+
+    for (size_t i = 0; i < run->count; i++)
+        sum += run->instances[i].free_ms > now_ms;
+    return sum;
+}
+
+static void
+call(struct run *run, int64_t at_ms, int64_t took_ms)
+{
+    struct instance *instance = find_free(run, at_ms);
+    int64_t begins_ms = at_ms;
+
+    run->result.calls++;
+    if (instance == NULL) {
+        run->result.cold++;
+        begins_ms = at_ms + CALLS_START_MS;
+        if (run->count == INSTANCES_MAX)
+            return;
+        instance = &run->instances[run->count++];
+        instance->ready_ms = begins_ms;
+        syn_prewarm_started(&run->result.state, CALLS_START_MS * 1000);
+    }
+    instance->free_ms = begins_ms + took_ms;
+    syn_prewarm_note(&run->result.state,
+                     &(struct syn_prewarm_calls){.begun_ms = begins_ms,
+                                                 .ended_ms = instance->free_ms,
+                                                 .peak = busy(run, at_ms),
+                                                 .scheduled = run->policy->fires != NULL});
+    run->news = true;
+}
+
+static void
+look_ahead(struct run *run, int64_t now_ms)
+{
+    struct syn_prewarm_plan *plan = &run->result.plan;
+
+    if (!run->news && now_ms < plan->wake_at_ms && now_ms - run->result.state.last_ms > 61000)
+        return;
+    run->news = false;
+    run->rule.fire_ms = 0;
+    if (run->policy->fires != NULL)
+        (void)syn_cron_next(run->policy->fires, syn_zone_utc(), now_ms - SYN_PREWARM_LATE_MS,
+                            &run->rule.fire_ms);
+    syn_prewarm_decide(&run->rule, &run->result.state, now_ms, plan);
+}
+
+/* Those that had nothing to do for long go; those that are wanted and not there come. */
+static void
+keep(struct run *run, int64_t now_ms)
+{
+    const struct syn_prewarm_plan *plan = &run->result.plan;
+    int64_t idle_ms = run->policy->plan ? plan->idle_ms : run->policy->idle_ms;
+    size_t least = run->policy->plan ? plan->least : 0;
+
+    for (size_t i = run->count; i-- > 0 && run->count > least;) {
+        const struct instance *each = &run->instances[i];
+
+        if (each->free_ms > now_ms || now_ms - SYN_MAX(each->free_ms, each->ready_ms) < idle_ms)
+            continue;
+        run->instances[i] = run->instances[--run->count];
+    }
+    for (; run->count < SYN_MIN(least, (size_t)INSTANCES_MAX); run->count++)
+        run->instances[run->count] = (struct instance){now_ms + CALLS_START_MS, 0};
+    run->result.idle_seconds += run->count - busy(run, now_ms);
+}
+
+struct calls_result
+calls_run(const struct calls *calls, const struct calls_policy *policy)
+{
+    struct run run = {.policy = policy,
+                      .rule = {.idle_ms = policy->idle_ms, .concurrency = 1, .instances_max = 32},
+                      .news = true};
+    int64_t end_ms = calls->rows[calls->count - 1].at_ms + AFTER_S * 1000;
+    size_t next = 0;
+
+    for (int64_t now_ms = CALLS_BEGIN_MS; now_ms < end_ms; now_ms += 1000) {
+        for (; next < calls->count && calls->rows[next].at_ms < now_ms; next++)
+            call(&run, calls->rows[next].at_ms, calls->rows[next].took_ms);
+        if (policy->plan)
+            look_ahead(&run, now_ms);
+        keep(&run, now_ms);
+    }
+    return run.result;
+}
