@@ -16,10 +16,10 @@
 /* clang-format off */
 static const struct syn_cli_option deploy_options[] = {
     {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, true, false, NULL, NULL, "Name of the function"},
-    {"runtime", 0, "NAME", SYN_CLI_TEXT, 0, 0, true, false, NULL, NULL, "wasm, python3, python311, node, node20, c, rust, go, custom:IMAGE"},
+    {"runtime", 0, "NAME", SYN_CLI_TEXT, 0, 0, true, false, NULL, NULL, "wasm, python3, node, ruby, java, c, rust, go, custom:IMAGE; python311 for a version"},
     {"handler", 0, "FILE.FUNCTION", SYN_CLI_TEXT, 0, 0, false, false, NULL, "main.handler", "What is called; of a compiled program its file, main"},
     {"code", 0, "DIR|FILE|synor://REF", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL, "Where the code is; a folder goes without what .synorignore lists"},
-    {"dependencies", 0, "FILE|synor://REF", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL, "requirements.txt, package.json: installed here, once, into a layer"},
+    {"dependencies", 0, "FILE|synor://REF", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL, "requirements.txt, package.json, Gemfile: installed here, once, into a layer"},
     {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials for the registry of custom:IMAGE"},
     {"memory", 0, "MB", SYN_CLI_TEXT, 0, 0, false, false, NULL, "128", "Memory of an instance, 128 to 8192, or with a unit: 1gb"},
     {"cpu", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "a core for 2 GB of memory", "CPU cores of an instance: 2, 0.5, 250m"},

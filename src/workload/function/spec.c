@@ -516,12 +516,13 @@ program_ok(const char *path)
 static int
 check_handler(json_t *spec, const struct syn_function_spec *read, struct syn_err *err)
 {
-    bool script = read->language.runtime == SYN_FUNCTION_PYTHON ||
-                  read->language.runtime == SYN_FUNCTION_NODE;
-    bool program = read->language.runtime == SYN_FUNCTION_COMMAND;
+    bool script = syn_function_is_script(read->language.runtime);
+    bool java = read->language.runtime == SYN_FUNCTION_JAVA;
+    bool program = read->language.runtime == SYN_FUNCTION_COMMAND || java;
 
     if (*read->handler == '\0' && (script || program))
-        return syn_json_set_str(spec, "handler", script ? "main.handler" : "main", err);
+        return syn_json_set_str(spec, "handler", script ? "main.handler" : (java ? "Main" : "main"),
+                                err);
     if (*read->handler && !script && !program)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.handler: %s has none; leave it out",
                         read->language.runtime == SYN_FUNCTION_WASM ? "a module" : "an image");
@@ -530,9 +531,10 @@ check_handler(json_t *spec, const struct syn_function_spec *read, struct syn_err
                         "spec.handler: \"%s\": expected FILE.FUNCTION such as main.handler",
                         read->handler);
     if (program && !program_ok(read->handler))
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.handler: \"%s\": expected the program's path within the code",
-                        read->handler);
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.handler: \"%s\": expected %s", read->handler,
+                        java ? "a class such as com.example.Main, or the path of a .jar within "
+                               "the code"
+                             : "the program's path within the code");
     return SYN_OK;
 }
 
@@ -540,8 +542,7 @@ static int
 check_parts(const struct syn_function_spec *read, struct syn_err *err)
 {
     bool image = read->language.runtime == SYN_FUNCTION_CUSTOM;
-    bool script = read->language.runtime == SYN_FUNCTION_PYTHON ||
-                  read->language.runtime == SYN_FUNCTION_NODE;
+    bool script = syn_function_is_script(read->language.runtime);
 
     if (image && *read->code)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.code: an image has its own; leave it out");
@@ -549,7 +550,7 @@ check_parts(const struct syn_function_spec *read, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.code: \"%.100s\": expected synor://NAME or a CID",
                         read->code);
     if (*read->layer && !script)
-        return SYN_FAIL(err, SYN_E_INVALID, "spec.layer: is of use to python and node alone");
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.layer: is of use to python, node and ruby alone");
     if (*read->layer && !syn_str_starts(read->layer, "synor://"))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.layer: \"%.100s\": expected synor://NAME or a CID", read->layer);

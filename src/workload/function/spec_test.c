@@ -65,6 +65,7 @@ test_runtimes(void **state)
     } rows[] = {
         {"wasm", SYN_FUNCTION_WASM, 0, 0},    {"python311", SYN_FUNCTION_PYTHON, 3, 11},
         {"node20", SYN_FUNCTION_NODE, 20, 0}, {"node", SYN_FUNCTION_NODE, 0, 0},
+        {"ruby31", SYN_FUNCTION_RUBY, 3, 1},  {"java21", SYN_FUNCTION_JAVA, 21, 0},
         {"rust", SYN_FUNCTION_COMMAND, 0, 0}, {"custom:nginx:1.25", SYN_FUNCTION_CUSTOM, 0, 0},
     };
     struct syn_function_language language;
@@ -79,6 +80,8 @@ test_runtimes(void **state)
     }
     assert_int_equal(syn_function_language("dotnet8", &language, &err), SYN_E_INVALID);
     assert_non_null(strstr(err.msg, "custom:IMAGE"));
+    assert_int_equal(syn_function_language("java8", &language, &err), SYN_E_INVALID);
+    assert_non_null(strstr(err.msg, "java17"));
     assert_int_equal(syn_function_language("cobol", &language, &err), SYN_E_INVALID);
     assert_non_null(strstr(err.msg, "python311"));
 }
