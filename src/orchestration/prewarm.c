@@ -329,6 +329,7 @@ place_spans(const struct syn_prewarm_rule *rule, const struct syn_prewarm_state 
             const struct spans *spans, int64_t now_ms, struct syn_prewarm_plan *ret)
 {
     int64_t lead = lead_ms(state), rest_ms = START_COST_MS + 2 * lead;
+    int64_t settle_ms = SYN_MIN(rule->idle_ms, SYN_PREWARM_SETTLE_MS);
     struct span fire = {rule->fire_ms - lead, rule->fire_ms + SYN_PREWARM_LATE_MS};
     bool has_fire = rule->fire_ms > 0 && state->last_ms < rule->fire_ms;
 
@@ -338,7 +339,7 @@ place_spans(const struct syn_prewarm_rule *rule, const struct syn_prewarm_state 
                             state->last_ms + spans->rows[i].until_ms};
 
         if (spans->rows[i].from_ms <= SYN_PREWARM_SETTLE_MS) {
-            ret->idle_ms = SYN_MAX(spans->rows[i].until_ms, SYN_PREWARM_SETTLE_MS);
+            ret->idle_ms = SYN_MAX(spans->rows[i].until_ms, settle_ms);
             continue; /* kept from the last call on, as long as there is one */
         }
         if (span.until_ms <= now_ms)
