@@ -8,6 +8,7 @@
 #include <synor/workload/function_spec.h>
 
 #include "function_calls_priv.h"
+#include "function_prewarm_priv.h"
 #include "loads_priv.h"
 
 #define CID_FIELD   SYN_CID_TEXT_MAX
@@ -88,7 +89,7 @@ srv_function_instances(struct syn_server *server, const char *id, json_t **ret_l
     return rc;
 }
 
-/* Where its HTTP triggers are reached. */
+/* Where its HTTP triggers are reached, and what is ready ahead of calls. */
 int
 srv_function_complete(struct syn_server *server, json_t *function, struct syn_err *err)
 {
@@ -98,6 +99,8 @@ srv_function_complete(struct syn_server *server, json_t *function, struct syn_er
     size_t i;
     int rc = syn_json_set_take(syn_document_status(function), "urls", urls, err);
 
+    if (rc == SYN_OK)
+        rc = srv_prewarm_show(server, function, err);
     srv_function_address(server, address, sizeof(address));
     json_array_foreach (json_object_get(syn_document_spec(function), "triggers"), i, trigger) {
         const char *host = syn_json_str(trigger, "host", "");
@@ -414,6 +417,8 @@ reply_plan(struct syn_server *server, struct change *change, struct syn_err *err
                     balance),
             err);
     if (rc == SYN_OK)
+        rc = srv_prewarm_plan(server, change->spec, plan, err);
+    if (rc == SYN_OK)
         rc = syn_json_set_take(plan, "spec", json_incref(change->spec), err);
     return rc < 0 ? rc : syn_http_reply_json(change->req, 200, plan, err);
 }
@@ -550,6 +555,8 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *function, 
 
     if (rc == SYN_OK)
         rc = srv_function_hooks_put(server, txn, id, account, NULL, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_forget(txn, id, err);
     if (rc == SYN_OK)
         rc = srv_txn_delete(txn, srv_key(key, "function-usage", id, NULL), err);
     return rc < 0 ? rc
