@@ -123,6 +123,16 @@ show(const struct syn_cli *cli, const json_t *function)
                 handler[0] != '\0' ? ", " : "", handler);
     show_limits(cli, spec);
     show_traffic(cli, status);
+    json_array_foreach (json_object_get(spec, "warmup"), i, item) {
+        SYN_BUF(word);
+
+        syn_cli_warmup_write(item, &word);
+        if (syn_buf_ok(&word, NULL) == SYN_OK)
+            syn_cli_say(cli, "  warm-up     %s", syn_buf_text(&word));
+    }
+    if (json_object_get(status, "prewarm") != NULL)
+        syn_cli_say(cli, "  ready       %s",
+                    syn_json_str(json_object_get(status, "prewarm"), "message", "?"));
     json_array_foreach (json_object_get(spec, "triggers"), i, item) {
         SYN_BUF(word);
 
