@@ -194,18 +194,15 @@ parse_http(const char *rest, json_t *trigger, struct syn_err *err)
 
 /* --- schedule, queue ------------------------------------------------------------------------- */
 
-/* Where the first ",OPTION=" of a schedule is. */
+/* Where the first ",OPTION=" of a schedule is: its own commas have no such word behind them. */
 static size_t
-cron_length(const char *text, const char *const *options, size_t count)
+cron_length(const char *text)
 {
-    size_t len = strlen(text);
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+    size_t len = strcspn(text, ",");
 
-    for (size_t i = 0; i < count; i++) {
-        const char *at = strstr(text, options[i]);
-
-        if (at != NULL)
-            len = SYN_MIN(len, (size_t)(at - text));
-    }
+    while (text[len] == ',' && text[len + 1 + strspn(text + len + 1, letters)] != '=')
+        len += 1 + strcspn(text + len + 1, ",");
     return len;
 }
 
@@ -221,8 +218,9 @@ set_payload(json_t *trigger, const char *text, struct syn_err *err)
 
 /* Cut the schedule off the front of *rest. */
 static int
-cut_cron(const char **rest, size_t len, json_t *doc, struct syn_err *err)
+cut_cron(const char **rest, json_t *doc, struct syn_err *err)
 {
+    size_t len = cron_length(*rest);
     struct syn_cron cron;
     char text[PART_MAX];
     int rc = part_of(*rest, len, text, err);
@@ -240,9 +238,8 @@ static int
 parse_schedule(const char *rest, json_t *trigger, struct syn_err *err)
 {
     static const char payload[] = "payload=";
-    static const char *const options[] = {",zone=", ",missed=", ",payload="};
     char text[PART_MAX];
-    int rc = cut_cron(&rest, cron_length(rest, options, SYN_LEN(options)), trigger, err);
+    int rc = cut_cron(&rest, trigger, err);
 
     while (rc == SYN_OK && *rest != '\0') {
         char *value;
@@ -266,12 +263,11 @@ parse_schedule(const char *rest, json_t *trigger, struct syn_err *err)
 int
 syn_cli_warmup_parse(const char *word, json_t **ret, struct syn_err *err)
 {
-    static const char *const options[] = {",zone=", ",for=", ",instances="};
     SYN_JSON(doc);
     int rc = syn_json_pack(&doc, err, "{}");
 
     if (rc == SYN_OK)
-        rc = cut_cron(&word, cron_length(word, options, SYN_LEN(options)), doc, err);
+        rc = cut_cron(&word, doc, err);
     while (rc == SYN_OK && *word != '\0') {
         char text[PART_MAX], *value;
         int64_t number;
@@ -448,12 +444,18 @@ write_http(const json_t *trigger, struct syn_buf *out)
 void
 syn_cli_warmup_write(const json_t *warmup, struct syn_buf *out)
 {
-    char time[SYN_FORMAT_MAX];
+    static const struct {
+        int64_t ms;
+        const char *name;
+    } units[] = {{3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+    int64_t for_ms = syn_json_i64(warmup, "for_ms", 0);
+    size_t unit = 0;
 
-    syn_buf_addf(out, "%s,zone=%s,for=%s,instances=%lld", syn_json_str(warmup, "cron", "?"),
-                 syn_json_str(warmup, "zone", "UTC"),
-                 syn_format_duration(syn_json_i64(warmup, "for_ms", 0), time),
-                 (long long)syn_json_i64(warmup, "instances", 1));
+    while (for_ms % units[unit].ms != 0)
+        unit++;
+    syn_buf_addf(out, "%s,zone=%s,for=%lld%s,instances=%lld", syn_json_str(warmup, "cron", "?"),
+                 syn_json_str(warmup, "zone", "UTC"), (long long)(for_ms / units[unit].ms),
+                 units[unit].name, (long long)syn_json_i64(warmup, "instances", 1));
 }
 
 static void
