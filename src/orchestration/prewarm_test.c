@@ -210,7 +210,7 @@ test_two_days(void **unused)
                        files[i].name);
         assert_true(calls_read(path, &calls));
         fixed = calls_run(&calls, &policy);
-        policy.plan = true;
+        policy.kind = CALLS_PLAN;
         ours = calls_run(&calls, &policy);
         print_message("# %s: %llu calls: cold %llu, five minutes %llu; idle %llu s, %llu s\n",
                       files[i].name, (unsigned long long)ours.calls, (unsigned long long)ours.cold,

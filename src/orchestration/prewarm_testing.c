@@ -10,6 +10,16 @@ struct instance {
     int64_t ready_ms, free_ms;
 };
 
+/* The paper's histogram, and the two windows that follow from it. */
+#define HYBRID_BINS   240
+#define HYBRID_BIN_MS 60000
+#define HYBRID_MIN    5 /* pauses that must be known */
+struct hybrid {
+    uint32_t bins[HYBRID_BINS];
+    uint32_t count, longer;
+    int64_t last_ms, from_ms, until_ms;
+};
+
 struct run {
     const struct calls_policy *policy;
     struct syn_prewarm_rule rule;
@@ -17,6 +27,7 @@ struct run {
     size_t count;
     struct calls_result result;
     bool news;
+    struct hybrid hybrid;
 };
 
 bool
@@ -63,6 +74,53 @@ busy(const struct run *run, int64_t now_ms)
     return sum;
 }
 
+/* The bin that so many percent of pauses are in or before. */
+static int64_t
+hybrid_bin(const struct hybrid *hybrid, uint32_t percent)
+{
+    uint64_t seen = 0;
+    int64_t bin = 0;
+
+    for (bin = 0; bin + 1 < HYBRID_BINS; bin++) {
+        seen += hybrid->bins[bin];
+        if (seen * 100 >= (uint64_t)hybrid->count * percent)
+            break;
+    }
+    return bin;
+}
+
+/* Is its coefficient of variation at least 2? */
+static bool
+hybrid_says(const struct hybrid *hybrid)
+{
+    uint64_t squares = 0, sum = hybrid->count;
+
+    for (unsigned i = 0; i < HYBRID_BINS; i++)
+        squares += (uint64_t)hybrid->bins[i] * hybrid->bins[i];
+    return sum >= HYBRID_MIN && hybrid->longer <= hybrid->count &&
+           squares * HYBRID_BINS >= 5 * sum * sum;
+}
+
+static void
+hybrid_note(struct hybrid *hybrid, int64_t begins_ms, int64_t ends_ms)
+{
+    int64_t pause_ms = begins_ms - hybrid->last_ms;
+
+    if (hybrid->last_ms != 0 && pause_ms > 0 && pause_ms / HYBRID_BIN_MS < HYBRID_BINS) {
+        hybrid->bins[pause_ms / HYBRID_BIN_MS]++;
+        hybrid->count++;
+    } else if (hybrid->last_ms != 0 && pause_ms > 0) {
+        hybrid->longer++;
+    }
+    hybrid->last_ms = ends_ms > hybrid->last_ms ? ends_ms : hybrid->last_ms;
+    hybrid->from_ms = 0;
+    hybrid->until_ms = (int64_t)HYBRID_BINS * HYBRID_BIN_MS;
+    if (!hybrid_says(hybrid))
+        return;
+    hybrid->from_ms = hybrid_bin(hybrid, 5) * HYBRID_BIN_MS * 9 / 10;
+    hybrid->until_ms = (hybrid_bin(hybrid, 99) + 1) * HYBRID_BIN_MS * 11 / 10;
+}
+
 static void
 call(struct run *run, int64_t at_ms, int64_t took_ms)
 {
@@ -85,7 +143,28 @@ call(struct run *run, int64_t at_ms, int64_t took_ms)
                                                  .ended_ms = instance->free_ms,
                                                  .peak = busy(run, at_ms),
                                                  .scheduled = run->policy->fires != NULL});
+    hybrid_note(&run->hybrid, begins_ms, instance->free_ms);
     run->news = true;
+}
+
+/* How long instances stay, and how many do anyway. */
+static int64_t
+kept_ms(const struct run *run, int64_t now_ms, size_t *ret_least)
+{
+    const struct hybrid *hybrid = &run->hybrid;
+    int64_t since_ms = now_ms - hybrid->last_ms;
+
+    *ret_least = 0;
+    if (run->policy->kind == CALLS_FIXED)
+        return run->policy->idle_ms;
+    if (run->policy->kind == CALLS_PLAN) {
+        *ret_least = run->result.plan.least;
+        return run->result.plan.idle_ms;
+    }
+    if (hybrid->from_ms == 0)
+        return hybrid->until_ms;
+    *ret_least = since_ms >= hybrid->from_ms && since_ms < hybrid->until_ms;
+    return 0;
 }
 
 static void
@@ -107,9 +186,8 @@ look_ahead(struct run *run, int64_t now_ms)
 static void
 keep(struct run *run, int64_t now_ms)
 {
-    const struct syn_prewarm_plan *plan = &run->result.plan;
-    int64_t idle_ms = run->policy->plan ? plan->idle_ms : run->policy->idle_ms;
-    size_t least = run->policy->plan ? plan->least : 0;
+    size_t least;
+    int64_t idle_ms = kept_ms(run, now_ms, &least);
 
     for (size_t i = run->count; i-- > 0 && run->count > least;) {
         const struct instance *each = &run->instances[i];
@@ -135,7 +213,7 @@ calls_run(const struct calls *calls, const struct calls_policy *policy)
     for (int64_t now_ms = CALLS_BEGIN_MS; now_ms < end_ms; now_ms += 1000) {
         for (; next < calls->count && calls->rows[next].at_ms < now_ms; next++)
             call(&run, calls->rows[next].at_ms, calls->rows[next].took_ms);
-        if (policy->plan)
+        if (policy->kind == CALLS_PLAN)
             look_ahead(&run, now_ms);
         keep(&run, now_ms);
     }
