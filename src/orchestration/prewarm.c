@@ -377,7 +377,7 @@ say(const struct syn_prewarm_rule *rule, const struct syn_prewarm_state *state,
 
     (void)syn_format_duration(plan->idle_ms, keep);
     if (plan->expects_ms > 0)
-        (void)snprintf(next, sizeof(next), "; expects a call at %.20s (%s)",
+        (void)snprintf(next, sizeof(next), "; expects a call at %.19sZ (%s)",
                        syn_format_time(plan->expects_ms / 1000 * 1000, at),
                        plan->by_schedule                     ? "schedule"
                        : plan->reason == SYN_PREWARM_REGULAR ? "they come regularly"

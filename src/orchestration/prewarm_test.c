@@ -10,6 +10,7 @@
 
 #define IDLE_MS INT64_C(300000)
 #define BEGIN   CALLS_BEGIN_MS
+#define SECOND  INT64_C(1000)
 
 static const struct syn_prewarm_rule rule = {
     .idle_ms = IDLE_MS, .concurrency = 1, .instances_max = 10};
@@ -43,7 +44,7 @@ test_little_is_known(void **unused)
     assert_int_equal(plan.least, 0);
     assert_true(plan.idle_ms == IDLE_MS && plan.wake_at_ms == INT64_MAX);
     for (int i = 0; i < 3; i++)
-        pause_ms(1000 * 60 * (i + 1), 1);
+        pause_ms(60 * SECOND * (i + 1), 1);
     decide(0);
     assert_int_equal(plan.reason, SYN_PREWARM_UNKNOWN);
     assert_non_null(strstr(plan.why, "too few pauses"));
@@ -79,7 +80,7 @@ test_by_its_pauses(void **unused)
     (void)unused;
     state = (struct syn_prewarm_state){0};
     for (int i = 0; i < 20; i++) /* most within three minutes, others after hours */
-        pause_ms(i % 5 == 0 ? INT64_C(20000000) + i * 1000000 : 20000 + i * 8000, 1);
+        pause_ms(i % 5 == 0 ? (20000 + i * 1000) * SECOND : (20 + i * 8) * SECOND, 1);
     decide(0);
     assert_int_equal(plan.reason, SYN_PREWARM_HISTOGRAM);
 
@@ -88,7 +89,7 @@ test_by_its_pauses(void **unused)
     assert_int_equal(plan.ready_ms, 0);
     state = (struct syn_prewarm_state){0};
     for (int i = 0; i < 20; i++) /* hours, always: none is worth while */
-        pause_ms(INT64_C(10000000) + i % 7 * 4000000, 1);
+        pause_ms((10000 + i % 7 * 4000) * SECOND, 1);
     decide(0);
     assert_true(plan.idle_ms == SYN_PREWARM_SETTLE_MS && plan.least == 0 && plan.covered == 0);
     for (int i = 0; i < 300; i++) /* and that is forgotten */
@@ -115,10 +116,11 @@ test_schedules(void **unused)
     syn_prewarm_decide(&with, &state, fire + SYN_PREWARM_LATE_MS, &plan); /* it did not come */
     assert_int_equal(plan.least, 0);
     for (int i = 0; i < 3; i++)
-        syn_prewarm_note(&state, &(struct syn_prewarm_calls){.begun_ms = fire + i * 3600000,
-                                                             .ended_ms = fire + i * 3600000 + 50,
-                                                             .peak = 1,
-                                                             .scheduled = true});
+        syn_prewarm_note(&state,
+                         &(struct syn_prewarm_calls){.begun_ms = fire + 3600 * SECOND * i,
+                                                     .ended_ms = fire + 3600 * SECOND * i + 50,
+                                                     .peak = 1,
+                                                     .scheduled = true});
     assert_int_equal(state.pauses, 0); /* those of schedules are known anyway */
     with.fire_ms = state.last_ms + 3600000;
     syn_prewarm_decide(&with, &state, state.last_ms, &plan);
@@ -145,10 +147,11 @@ test_how_many(void **unused)
     /* More each minute: the next one's are there before they are needed. */
     state = (struct syn_prewarm_state){0};
     for (int minute = 0; minute < 4; minute++)
-        syn_prewarm_note(&state, &(struct syn_prewarm_calls){
-                                     .begun_ms = BEGIN / 60000 * 60000 + minute * 60000,
-                                     .ended_ms = BEGIN / 60000 * 60000 + minute * 60000 + 30000,
-                                     .peak = (uint32_t)minute * 2 + 1});
+        syn_prewarm_note(&state,
+                         &(struct syn_prewarm_calls){
+                             .begun_ms = BEGIN / 60000 * 60000 + 60 * SECOND * minute,
+                             .ended_ms = BEGIN / 60000 * 60000 + 60 * SECOND * minute + 30000,
+                             .peak = (uint32_t)minute * 2 + 1});
     decide(1000);
     assert_int_equal(plan.least, 7);
     decide(70000); /* it is over */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define INSTANCES_MAX 64
-#define AFTER_S       3600 /* that what is left is looked at */
+#define AFTER_MS      INT64_C(3600000) /* that what is left is looked at */
 
 struct instance {
     int64_t ready_ms, free_ms;
@@ -12,7 +12,7 @@ struct instance {
 
 /* The paper's histogram, and the two windows that follow from it. */
 #define HYBRID_BINS   240
-#define HYBRID_BIN_MS 60000
+#define HYBRID_BIN_MS INT64_C(60000)
 #define HYBRID_MIN    5 /* pauses that must be known */
 struct hybrid {
     uint32_t bins[HYBRID_BINS];
@@ -114,7 +114,7 @@ hybrid_note(struct hybrid *hybrid, int64_t begins_ms, int64_t ends_ms)
     }
     hybrid->last_ms = ends_ms > hybrid->last_ms ? ends_ms : hybrid->last_ms;
     hybrid->from_ms = 0;
-    hybrid->until_ms = (int64_t)HYBRID_BINS * HYBRID_BIN_MS;
+    hybrid->until_ms = HYBRID_BINS * HYBRID_BIN_MS;
     if (!hybrid_says(hybrid))
         return;
     hybrid->from_ms = hybrid_bin(hybrid, 5) * HYBRID_BIN_MS * 9 / 10;
@@ -207,7 +207,7 @@ calls_run(const struct calls *calls, const struct calls_policy *policy)
     struct run run = {.policy = policy,
                       .rule = {.idle_ms = policy->idle_ms, .concurrency = 1, .instances_max = 32},
                       .news = true};
-    int64_t end_ms = calls->rows[calls->count - 1].at_ms + AFTER_S * 1000;
+    int64_t end_ms = calls->rows[calls->count - 1].at_ms + AFTER_MS;
     size_t next = 0;
 
     for (int64_t now_ms = CALLS_BEGIN_MS; now_ms < end_ms; now_ms += 1000) {

@@ -11,7 +11,7 @@
 #include <synor/orchestration/prewarm.h>
 
 #define CALLS_FILE_MAX 4096
-#define CALLS_START_MS 2000                   /* what an instance takes to start */
+#define CALLS_START_MS INT64_C(2000)          /* what an instance takes to start */
 #define CALLS_BEGIN_MS INT64_C(1699999200000) /* 22:00:00 UTC */
 
 struct calls {

@@ -256,10 +256,10 @@ srv_prewarm_say(const struct srv_prewarm *prewarm, char out[SRV_PREWARM_SAY_MAX]
                          "; %u ready ahead of calls now", prewarm->plan.least);
     if (prewarm->paid > 0 && used < SRV_PREWARM_SAY_MAX)
         (void)snprintf(out + used, SRV_PREWARM_SAY_MAX - (size_t)used,
-                       "; %lld ready until %.20s (warm-up schedule)", (long long)prewarm->paid,
+                       "; %lld ready until %.19sZ (warm-up schedule)", (long long)prewarm->paid,
                        syn_format_time(prewarm->paid_until_ms / 1000 * 1000, time));
     else if (prewarm->paid_until_ms != INT64_MAX && used < SRV_PREWARM_SAY_MAX)
-        (void)snprintf(out + used, SRV_PREWARM_SAY_MAX - (size_t)used, "; next warm-up at %.20s",
+        (void)snprintf(out + used, SRV_PREWARM_SAY_MAX - (size_t)used, "; next warm-up at %.19sZ",
                        syn_format_time(prewarm->paid_until_ms / 1000 * 1000, time));
 }
 

@@ -391,7 +391,10 @@ srv_calls_batch_start(struct srv_calls_batch *batch, const json_t *row, struct s
 
     if (rc == SYN_OK)
         rc = find_entry(batch, syn_json_str(row, "function", ""), &entry, err);
-    return rc < 0 ? rc : srv_starts_add(entry->minute, row, err);
+    if (rc < 0)
+        return rc;
+    assert(entry != NULL);
+    return srv_starts_add(entry->minute, row, err);
 }
 
 int

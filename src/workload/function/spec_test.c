@@ -222,7 +222,7 @@ test_what_schedules_say(void **state)
     } rows[] = {{0, 0, 480},   {479, 0, 480}, {480, 2, 510},  {509, 2, 510},
                 {510, 3, 540}, {599, 3, 600}, {600, 0, 1920}, {1930, 2, 1950}};
     const struct syn_zone_source zones = {find_utc, NULL};
-    const int64_t day = 20000 * 24 * HOUR_MS;
+    const int64_t day = INT64_C(20000) * 24 * HOUR_MS;
     int64_t until;
     struct syn_err err;
     SYN_JSON(spec);
