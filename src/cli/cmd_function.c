@@ -565,14 +565,12 @@ metrics_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli
     return SYN_OK;
 }
 
-static const char *const stages[] = {"wait",    "schedule",   "fetch",     "create",
-                                     "restore", "initialise", "first_byte"};
-
 /* How instances came: a row a way, and the mean of each stage. */
 static int
 print_starts(const struct syn_cli *cli, const json_t *metrics)
 {
     SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    const char *const *stages = syn_cli_function_stages;
     json_t *sums;
     const char *way;
     struct syn_err err;
@@ -587,7 +585,7 @@ print_starts(const struct syn_cli *cli, const json_t *metrics)
         syn_cli_cell(rows, "%s", way);
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(sums, "count", 0));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(sums, "waited", 0));
-        for (size_t i = 0; i < SYN_LEN(stages); i++)
+        for (size_t i = 0; i < SYN_CLI_FUNCTION_STAGES; i++)
             time_cell(rows, json_object_get(json_object_get(sums, "stages"), stages[i]), "mean_us");
     }
     (void)puts("");

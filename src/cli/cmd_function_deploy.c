@@ -35,7 +35,7 @@ static const struct syn_cli_option deploy_options[] = {
     {"max-instances", 0, "N", SYN_CLI_INT, 0, 1000000, false, false, NULL, "10", "So many at most; of wasm: calls at a time, times --concurrency"},
     {"idle", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "An instance that had nothing to do for so long ends"},
     {"prewarm", 0, "auto|off", SYN_CLI_TEXT, 0, 0, false, false, "auto|off", "auto", "Keep and start instances by when it was called (auto), or by --idle alone"},
-    {"warmup-schedule", 0, "CRON", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "From then on some are ready, and paid for: CRON,zone=ZONE,for=10m,instances=1; may be given again"},
+    {"warmup-schedule", 0, "CRON", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Then some are ready, and paid for: CRON,zone=UTC,for=10m,instances=1; may come again"},
     {"max-waiting", 0, "N", SYN_CLI_INT, 0, 1000000, false, false, NULL, "2000", "Calls that wait for an instance; more are refused with 429"},
     {"max-request", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "6mb", "Most of a request's body"},
     {"max-response", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "6mb", "Most of an answer's body"},

@@ -12,6 +12,9 @@ const struct syn_cli_operand syn_cli_function_operand[] = {
     {"FUNCTION", SYN_CLI_TEXT, true, false, "Name of the function, or its id"},
 };
 
+const char *const syn_cli_function_stages[] = {"wait",    "schedule",   "fetch",     "create",
+                                               "restore", "initialise", "first_byte"};
+
 /* --- rows ------------------------------------------------------------------------------------ */
 
 /* The version that is called, and the one that is to be. */

@@ -53,24 +53,27 @@ add_pool(struct syn_server *server, const json_t *service, json_t *answer, struc
 static int
 add_starts(const json_t *service, json_t *answer, struct syn_err *err)
 {
+    static const char *const stages[] = {"schedule", "fetch", "create", "restore", "initialise"};
     const json_t *endpoint;
     size_t i;
     int rc = SYN_OK;
 
     json_array_foreach (syn_json_at(service, "status.endpoints"), i, endpoint) {
         const json_t *start = json_object_get(endpoint, "start");
-        const char *note = syn_json_str(start, "note", ""), *stage;
-        json_t *us;
+        const char *note = syn_json_str(start, "note", "");
         SYN_BUF(text);
 
         if (start == NULL || rc < 0 || i >= STARTS_MAX)
             continue;
         syn_buf_addf(&text, "%s came %s", syn_json_str(endpoint, "instance", "?"),
                      syn_json_str(start, "way", "?"));
-        json_object_foreach (json_object_get(start, "stages_us"), stage, us)
-            syn_buf_addf(&text, ", %s %lld.%lld ms", stage,
-                         (long long)(json_integer_value(us) / 1000),
-                         (long long)(json_integer_value(us) % 1000 / 100));
+        for (size_t k = 0; k < SYN_LEN(stages); k++) {
+            int64_t us = syn_json_i64(json_object_get(start, "stages_us"), stages[k], -1);
+
+            if (us >= 0)
+                syn_buf_addf(&text, ", %s %lld.%lld ms", stages[k], (long long)(us / 1000),
+                             (long long)(us % 1000 / 100));
+        }
         if (note[0] != '\0')
             syn_buf_addf(&text, " (%s)", note);
         rc = syn_buf_ok(&text, err);

@@ -368,6 +368,8 @@ add_minute(json_t *doc, const struct srv_calls *calls, struct syn_err *err)
     }
     if (rc == SYN_OK)
         rc = add_number(of, "count", calls->count, err);
+    if (rc == SYN_OK)
+        rc = add_number(of, "cold", calls->cold, err);
     return rc < 0 ? rc : add_number(of, "errors", calls->errors, err);
 }
 
@@ -454,6 +456,8 @@ add_doc(json_t *sums, const json_t *doc, struct syn_err *err)
             rc = add_number(sum, "count", syn_json_i64(of, "count", 0), err);
         if (rc == SYN_OK)
             rc = add_number(sum, "errors", syn_json_i64(of, "errors", 0), err);
+        if (rc == SYN_OK)
+            rc = add_number(sum, "cold", syn_json_i64(of, "cold", 0), err);
         if (rc == SYN_OK)
             rc = srv_starts_sum(sum, json_object_get(of, "starts"), err);
         if (rc == SYN_OK)
