@@ -106,8 +106,9 @@ def looks(gateway):
         tries("usr", lambda: open("/usr/bin/own", "w").write("#")),
         tries("memory", lambda: open("/dev/mem", "rb").read(1)),
         tries("kernel log", lambda: open("/dev/kmsg", "rb").read(1)),
-        tries("cgroup", lambda: [open(f, "w").write("-1") for f in glob.glob("/sys/fs/cgroup/**/memory.*max", recursive=True)
-                                 + glob.glob("/sys/fs/cgroup/**/memory.limit_in_bytes", recursive=True)]),
+        tries("cgroup", lambda: [open(f, "w").write("-1")
+                                 for name in ("memory.*max", "memory.limit_in_bytes")
+                                 for f in glob.glob("/sys/fs/cgroup/**/" + name, recursive=True)]),
         tries("mount", lambda: call("mount", b"none", b"/tmp", b"proc", 0, None)),
         tries("chroot", lambda: call("chroot", b"/tmp")),
         tries("be root", lambda: call("setuid", 0)),

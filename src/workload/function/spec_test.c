@@ -136,8 +136,25 @@ test_what_is_refused_says_where(void **state)
          ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"cors\":{\"credentials\":true}}]"
          "}",
          "spec.triggers[0].cors.credentials"},
-        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"auth\":\"token\"}]}",
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"auth\":\"basic\"}]}",
          "spec.triggers[0].auth"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{}}]}",
+         "spec.triggers[0].hmac.secret"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{\"secret\":\"a\","
+         "\"scheme\":\"md5\"}}]}",
+         "spec.triggers[0].hmac.scheme"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{\"secret\":\"a\","
+         "\"tolerance_s\":9}}]}",
+         "spec.triggers[0].hmac.tolerance_s: is of no use to the scheme body"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{\"secret\":\"a\","
+         "\"scheme\":\"standard\",\"header\":\"x-a\"}}]}",
+         "spec.triggers[0].hmac.header: is of no use to the scheme standard"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{\"secret\":\"a\","
+         "\"header\":\"X-Sign\"}}]}",
+         "spec.triggers[0].hmac.header: \"X-Sign\": expected a header in small letters"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{\"secret\":\"a\","
+         "\"prefix\":\"a b\"}}]}",
+         "spec.triggers[0].hmac.prefix: blanks"},
         {"{" WASM ",\"triggers\":[{\"type\":\"queue\",\"queue\":\"a\",\"auth\":\"key\"}]}",
          "spec.triggers[0].auth: is of no use"},
         {"{" WASM ",\"triggers\":[{\"type\":\"schedule\",\"cron\":\"61 * * * *\"}]}",
@@ -178,6 +195,9 @@ test_events_and_destinations_are_checked(void **state)
         {"{" WASM ",\"destinations\":{\"success\":\"topic:a\"}}", "spec.destinations.success"},
         {"{" WASM ",\"destinations\":{\"failure\":\"queue:A b\"}}", "spec.destinations.failure"},
         {"{" WASM ",\"destinations\":{\"always\":\"queue:a\"}}", "spec.destinations.always"},
+        {"{" WASM ",\"destinations\":{\"success\":\"https://a b\"}}", "spec.destinations.success"},
+        {"{" WASM ",\"destinations\":{\"success\":\"queue:a\",\"secret\":\"s\"}}",
+         "spec.destinations.secret: only what URLs"},
     };
 
     (void)state;
