@@ -416,7 +416,7 @@ ROWS = {
         ([*FUNCTION, "--memory", "64", "--plan"], 2, blames("memory")),
         ([*FUNCTION, "--timeout", "1h", "--plan"], 2, blames("timeout")),
         ([*FUNCTION, "--min-instances", "1", "--plan"], 2, blames("min-instances")),
-        ([*FUNCTION, "--prewarm", "on", "--plan"], 2, blames("prewarm")),
+        ([*FUNCTION, "--prewarm", "on", "--plan"], 2, error),
         ([*FUNCTION, "--warmup-schedule", "daily", "--plan"], 2, blames("warmup-schedule")),
         ([*FUNCTION, "--warmup-schedule", "@daily,for=1w", "--plan"], 2, blames("warmup-schedule")),
         ([*FUNCTION, "--warmup-schedule", "@daily", "--plan"], 2, blames("warmup-schedule")),
