@@ -512,14 +512,20 @@ syn_cli_warmup_write(const json_t *warmup, struct syn_buf *out)
         int64_t ms;
         const char *name;
     } units[] = {{3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
-    int64_t for_ms = syn_json_i64(warmup, "for_ms", 0);
+    const char *zone = syn_json_str(warmup, "zone", "");
+    int64_t for_ms = syn_json_i64(warmup, "for_ms", -1);
+    int64_t instances = syn_json_i64(warmup, "instances", -1);
     size_t unit = 0;
 
+    syn_buf_adds(out, syn_json_str(warmup, "cron", "?"));
+    if (zone[0] != '\0')
+        syn_buf_addf(out, ",zone=%s", zone);
     while (for_ms % units[unit].ms != 0)
         unit++;
-    syn_buf_addf(out, "%s,zone=%s,for=%lld%s,instances=%lld", syn_json_str(warmup, "cron", "?"),
-                 syn_json_str(warmup, "zone", "UTC"), (long long)(for_ms / units[unit].ms),
-                 units[unit].name, (long long)syn_json_i64(warmup, "instances", 1));
+    if (for_ms >= 0)
+        syn_buf_addf(out, ",for=%lld%s", (long long)(for_ms / units[unit].ms), units[unit].name);
+    if (instances >= 0)
+        syn_buf_addf(out, ",instances=%lld", (long long)instances);
 }
 
 static void

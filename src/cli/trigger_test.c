@@ -187,7 +187,7 @@ warm_ups_are_words_too(void **state)
     static const struct {
         const char *word, *want, *written;
     } rows[] = {
-        {"@hourly", "{\"cron\":\"@hourly\"}", "@hourly,zone=UTC,for=0h,instances=1"},
+        {"@hourly", "{\"cron\":\"@hourly\"}", "@hourly"},
         {"0 9,17 * * 1-5,zone=Europe/Berlin,for=90m,instances=3",
          "{\"cron\":\"0 9,17 * * 1-5\",\"for_ms\":5400000,\"instances\":3,\"zone\":"
          "\"Europe/Berlin\"}",
