@@ -669,14 +669,27 @@ a_restart_goes_on(void **state)
 {
     struct house *house = *state;
     struct syn_client *client = with_money(house, "again");
-    char token[SYN_TOKEN_LEN + 1], id[SYN_ID_MAX];
+    char token[SYN_TOKEN_LEN + 1], id[SYN_ID_MAX], py[SYN_ID_MAX], cid[SYN_CID_TEXT_MAX], body[512];
+    SYN_JSON(answer);
+    SYN_JSON(before);
+    SYN_JSON(after);
 
+    store_source(client, cid);
+    (void)snprintf(body, sizeof(body),
+                   "{'name':'py','spec':{'runtime':'python3','code':'synor://%s'}}", cid);
+    must(client, "POST", "/v1/functions", body, &answer);
+    (void)snprintf(py, sizeof(py), "%s", syn_json_str(answer, "id", ""));
+    called(house, "boot-py", 1, py);
+    before = learnt(house, py);
+    assert_int_equal(syn_json_i64(json_object_get(before, "state"), "calls", 0), 1);
     deploy(client, "going", "", id);
     called(house, "boot-again", 1, id);
     must(client, "DELETE", "/v1/functions/going", NULL, NULL);
     (void)syn_client_free(client);
     house_close(house);
     house_open(house);
+    after = learnt(house, py);
+    assert_true(json_equal(before, after));
     new_token(house->client, "again", "tenant", "", token);
     client = client_of(house, token);
     await_token(client);
