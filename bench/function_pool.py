@@ -58,7 +58,8 @@ def deploy(platform, name, isolation):
     platform.store_folder(f"bench-{name}", {file: source})
     made = platform.call("POST", "/v1/functions", {"name": name, "spec": {
         "runtime": runtime, "code": f"synor://bench-{name}", "memory_bytes": 1 << 30,
-        "cpu_millicores": 900, "idle_ms": 1000, "max_instances": 2, "timeout_ms": 60000,
+        "cpu_millicores": 900, "idle_ms": 1000, "prewarm": "off", "max_instances": 2,
+        "timeout_ms": 60000,
         "isolation": isolation, "triggers": [{"type": "http", "path": f"/{name}"}]}})
     path = f"/v1/functions/{made['id']}"
 

@@ -8,6 +8,7 @@
 
 #include "commands_priv.h"
 #include "function_kind_priv.h"
+#include "trigger.h"
 
 #define LOG_LINES     20 /* of a version that failed */
 #define LOOK_AGAIN_MS 100
@@ -33,6 +34,8 @@ static const struct syn_cli_option deploy_options[] = {
     {"provisioned-concurrency", 0, "N", SYN_CLI_INT, 0, 1000000, false, false, NULL, NULL, "The same as --min-instances"},
     {"max-instances", 0, "N", SYN_CLI_INT, 0, 1000000, false, false, NULL, "10", "So many at most; of wasm: calls at a time, times --concurrency"},
     {"idle", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "An instance that had nothing to do for so long ends"},
+    {"prewarm", 0, "auto|off", SYN_CLI_TEXT, 0, 0, false, false, "auto|off", "auto", "Keep and start instances by when it was called (auto), or by --idle alone"},
+    {"warmup-schedule", 0, "CRON", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Then some are ready, and paid for: CRON,zone=UTC,for=10m,instances=1; may come again"},
     {"max-waiting", 0, "N", SYN_CLI_INT, 0, 1000000, false, false, NULL, "2000", "Calls that wait for an instance; more are refused with 429"},
     {"max-request", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "6mb", "Most of a request's body"},
     {"max-response", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "6mb", "Most of an answer's body"},
@@ -114,6 +117,27 @@ show_price(const struct syn_cli *cli, const json_t *plan)
                      syn_json_str(plan, "locked", "?"));
 }
 
+/* What each warm-up costs, and when the next one is. */
+static void
+show_warmups(const struct syn_cli *cli, const json_t *plan)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach (json_object_get(plan, "warmups"), i, row) {
+        const char *cost = syn_json_str(row, "cost", NULL);
+        SYN_BUF(word);
+
+        syn_cli_warmup_write(row, &word);
+        if (syn_buf_ok(&word, NULL) < 0)
+            return;
+        syn_cli_note(cli, "Warm-up: %s: next at %s; %s%s", syn_buf_text(&word),
+                     syn_json_str(row, "next_at", "no time at all"),
+                     cost != NULL ? cost : "the price book has no price for it",
+                     cost != NULL ? " SYNOR each time." : ".");
+    }
+}
+
 static void
 show_plan(const struct syn_cli *cli, const json_t *plan)
 {
@@ -122,6 +146,7 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
         syn_cli_plan_why(cli, plan);
     }
     show_price(cli, plan);
+    show_warmups(cli, plan);
 }
 
 static const struct syn_cli_plan_view plan_view = {

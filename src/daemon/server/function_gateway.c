@@ -19,7 +19,8 @@
 #include <synor/daemon/function_gateway.h>
 #include <synor/orchestration/document.h>
 
-#include "function_priv.h"
+#include "function_prewarm_priv.h"
+#include "function_starts_priv.h"
 #include "loads_priv.h"
 
 #define STATE_KEY     "function-gateway"
@@ -458,6 +459,14 @@ take_usage(struct syn_server *server, struct srv_txn *txn, const struct report *
         if (rc == SYN_OK && found)
             rc = srv_calls_batch_add(batch, &calls, err);
     }
+    json_array_foreach (json_object_get(report->body, "starts"), i, row) {
+        bool found = false;
+
+        if (rc == SYN_OK)
+            rc = find_function(server, row, &found, err);
+        if (rc == SYN_OK && found)
+            rc = srv_calls_batch_start(batch, row, err);
+    }
     return rc < 0 ? rc : srv_calls_batch_write(batch, txn, err);
 }
 
@@ -573,6 +582,8 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
         rc = take_usage(server, txn, report, err);
     if (rc == SYN_OK)
         rc = take_versions(server, txn, report, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_learn(server, txn, report->body, err);
     return rc < 0 ? rc : take_invocations(server, txn, report, err);
 }
 
@@ -640,6 +651,28 @@ take_logs(struct syn_server *server, const struct report *report, struct syn_err
 
 /* After the report is counted: counters cannot be taken back. */
 static int
+count_starts(struct syn_server *server, const struct report *report, struct syn_err *err)
+{
+    const json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (json_object_get(report->body, "starts"), i, row) {
+        char key[SRV_KEY_MAX];
+        SYN_JSON(function);
+
+        if (rc < 0)
+            break;
+        rc = srv_load(server, srv_key(key, "function", syn_json_str(row, "function", ""), NULL),
+                      &function, NULL, err);
+        if (rc == SYN_OK)
+            srv_starts_metrics_add(server, function, row);
+        rc = rc == SRV_ABSENT ? SYN_OK : rc;
+    }
+    return rc;
+}
+
+static int
 count_metrics(struct syn_server *server, const struct report *report, struct syn_err *err)
 {
     const json_t *row;
@@ -688,6 +721,8 @@ post_report(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = srv_change(server, "the functions' report", attempt, &report, NULL, err);
     if (rc == SYN_OK)
         rc = count_metrics(server, &report, err);
+    if (rc == SYN_OK)
+        rc = count_starts(server, &report, err);
     if (rc == SYN_OK)
         rc = take_logs(server, &report, err);
     if (rc < 0)

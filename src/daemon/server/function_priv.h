@@ -6,6 +6,7 @@
  *     "function-hook/ACCOUNT/ID"  what of names and the ledger calls it (function_hooks.c)
  *     "function-usage/ID"         all that its calls have used, by provider (function_usage.c)
  *     "function-minute/ID/MINUTE" what was called in a minute, for a day
+ *     "function-prewarm/ID"       what is learnt of when it is called (function_prewarm.c)
  *     "invocation/ID/INVOCATION"  calls that are remembered, for a day
  *     "function-key/ACCOUNT/NAME" who may call by HTTP, and how often (function_keys.c)
  *     "function-signer/ACCOUNT", "function-issuer/ACCOUNT/NAME"
@@ -86,10 +87,16 @@ SYN_MUST int srv_function_routes_put(struct syn_server *server, struct srv_txn *
 /** {provider: [usage items]} until now. Owner: *ret is the caller's. */
 SYN_MUST int srv_calls_read(struct syn_server *server, const char *function, int64_t now_ms,
                             json_t **ret, struct syn_err *err);
-/** Note within `txn` what memory of instances is kept ready from now on, {provider: bytes}: it is
- *  charged by the ms, called or not. The same again changes nothing. */
+/** What memory of instances is kept ready, {provider: bytes}: that which a version asks for always,
+ *  and what a warm-up schedule does besides, until its end (0: none). */
+struct srv_kept {
+    json_t *always, *warm;
+    int64_t warm_until_ms;
+};
+/** Note within `txn` that so much is kept from now on: it is charged by the ms, called or not. The
+ *  same again changes nothing. */
 SYN_MUST int srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *function,
-                            json_t *kept, bool *ret_changed, struct syn_err *err);
+                            const struct srv_kept *kept, bool *ret_changed, struct syn_err *err);
 /** Who provides the node; "" is the gateway, which is the platform's. */
 SYN_MUST int srv_node_provider(struct syn_server *server, const char *node, char out[SYN_ID_MAX],
                                struct syn_err *err);
@@ -110,11 +117,14 @@ SYN_MUST int srv_calls_batch_new(struct syn_server *server, struct srv_calls_bat
 void srv_calls_batch_free_scope(struct srv_calls_batch **slot);
 SYN_MUST int srv_calls_batch_add(struct srv_calls_batch *batch, const struct srv_calls *calls,
                                  struct syn_err *err);
+/** Add a row of `starts`: how instances of a function came. */
+SYN_MUST int srv_calls_batch_start(struct srv_calls_batch *batch, const json_t *row,
+                                   struct syn_err *err);
 /** Write all of it within `txn`. */
 SYN_MUST int srv_calls_batch_write(struct srv_calls_batch *batch, struct srv_txn *txn,
                                    struct syn_err *err);
 /** What was called in the last `minutes`: {count, errors, throttled, cold, mean_us, p50_us, p95_us,
- *  p99_us, by_version}. Owner: *ret is the caller's. */
+ *  p99_us, starts, by_version}. Owner: *ret is the caller's. */
 SYN_MUST int srv_calls_metrics(struct syn_server *server, const char *function, int64_t minutes,
                                json_t **ret, struct syn_err *err);
 /** Delete what is older than a day: minutes, calls that are remembered, keys that have expired.

@@ -10,7 +10,7 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
-#include "function_priv.h"
+#include "function_starts_priv.h"
 
 #define FUNCTIONS_MAX  4096 /* in one report */
 #define BUCKETS        21   /* up to 100 us * 2^i, and what is more */
@@ -61,18 +61,16 @@ load_or(struct syn_server *server, const char *key, const char *otherwise, json_
     return syn_json_parse(otherwise, strlen(otherwise), ret, err);
 }
 
-#define NO_USAGE "{\"used\":{},\"kept\":{},\"since_ms\":0}"
+#define NO_USAGE "{\"used\":{},\"kept\":{},\"warm\":{},\"warm_until_ms\":0,\"since_ms\":0}"
 
-/* What instances that were kept ready used since that was noted: into `used`. */
 static int
-add_kept(const json_t *usage, int64_t now_ms, json_t *used, struct syn_err *err)
+add_kept_for(const json_t *kept, int64_t span_ms, json_t *used, struct syn_err *err)
 {
-    int64_t span_ms = SYN_MAX(now_ms - syn_json_i64(usage, "since_ms", now_ms), 0);
     const char *provider;
     json_t *bytes;
     int rc = SYN_OK;
 
-    json_object_foreach (json_object_get(usage, "kept"), provider, bytes) {
+    json_object_foreach ((json_t *)(uintptr_t)kept, provider, bytes) {
         struct syn_usage_sum sum = {0};
 
         if (rc == SYN_OK)
@@ -82,6 +80,20 @@ add_kept(const json_t *usage, int64_t now_ms, json_t *used, struct syn_err *err)
             rc = add_usage(used, provider, &sum, err);
     }
     return rc;
+}
+
+/* What instances that were kept ready used since that was noted: into `used`. Those of a warm-up
+ * schedule only until its end, however late somebody looks. */
+static int
+add_kept(const json_t *usage, int64_t now_ms, json_t *used, struct syn_err *err)
+{
+    int64_t since_ms = syn_json_i64(usage, "since_ms", now_ms);
+    int64_t until_ms = SYN_MIN(syn_json_i64(usage, "warm_until_ms", 0), now_ms);
+    int rc = add_kept_for(json_object_get(usage, "kept"), SYN_MAX(now_ms - since_ms, 0), used, err);
+
+    return rc < 0 ? rc
+                  : add_kept_for(json_object_get(usage, "warm"), SYN_MAX(until_ms - since_ms, 0),
+                                 used, err);
 }
 
 int
@@ -102,8 +114,8 @@ srv_calls_read(struct syn_server *server, const char *function, int64_t now_ms, 
 }
 
 int
-srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *function, json_t *kept,
-               bool *ret_changed, struct syn_err *err)
+srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *function,
+               const struct srv_kept *kept, bool *ret_changed, struct syn_err *err)
 {
     int64_t now_ms = syn_wall_ms(server->world), revision;
     char key[SRV_KEY_MAX];
@@ -111,12 +123,18 @@ srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *funct
     int rc = load_or(server, srv_key(key, "function-usage", function, NULL), NO_USAGE, &usage,
                      &revision, err);
 
-    *ret_changed = rc == SYN_OK && !json_equal(json_object_get(usage, "kept"), kept);
+    *ret_changed = rc == SYN_OK && (!json_equal(json_object_get(usage, "kept"), kept->always) ||
+                                    !json_equal(json_object_get(usage, "warm"), kept->warm) ||
+                                    syn_json_i64(usage, "warm_until_ms", 0) != kept->warm_until_ms);
     if (rc < 0 || !*ret_changed)
         return rc;
     rc = add_kept(usage, now_ms, json_object_get(usage, "used"), err);
     if (rc == SYN_OK)
-        rc = syn_json_set_take(usage, "kept", json_incref(kept), err);
+        rc = syn_json_set_take(usage, "kept", json_incref(kept->always), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(usage, "warm", json_incref(kept->warm), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(usage, "warm_until_ms", kept->warm_until_ms, err);
     if (rc == SYN_OK)
         rc = syn_json_set_i64(usage, "since_ms", now_ms, err);
     return rc < 0 ? rc : srv_txn_replace(txn, key, revision, usage, err);
@@ -350,6 +368,8 @@ add_minute(json_t *doc, const struct srv_calls *calls, struct syn_err *err)
     }
     if (rc == SYN_OK)
         rc = add_number(of, "count", calls->count, err);
+    if (rc == SYN_OK)
+        rc = add_number(of, "cold", calls->cold, err);
     return rc < 0 ? rc : add_number(of, "errors", calls->errors, err);
 }
 
@@ -363,6 +383,20 @@ srv_calls_batch_add(struct srv_calls_batch *batch, const struct srv_calls *calls
     if (rc == SYN_OK)
         rc = add_money(batch, entry, calls, err);
     return rc < 0 ? rc : add_minute(entry->minute, calls, err);
+}
+
+int
+srv_calls_batch_start(struct srv_calls_batch *batch, const json_t *row, struct syn_err *err)
+{
+    struct entry *entry = NULL;
+    int rc = srv_starts_check(row, err);
+
+    if (rc == SYN_OK)
+        rc = find_entry(batch, syn_json_str(row, "function", ""), &entry, err);
+    if (rc < 0)
+        return rc;
+    assert(entry != NULL);
+    return srv_starts_add(entry->minute, row, err);
 }
 
 int
@@ -422,7 +456,26 @@ add_doc(json_t *sums, const json_t *doc, struct syn_err *err)
             rc = add_number(sum, "count", syn_json_i64(of, "count", 0), err);
         if (rc == SYN_OK)
             rc = add_number(sum, "errors", syn_json_i64(of, "errors", 0), err);
+        if (rc == SYN_OK)
+            rc = add_number(sum, "cold", syn_json_i64(of, "cold", 0), err);
+        if (rc == SYN_OK)
+            rc = srv_starts_sum(sum, json_object_get(of, "starts"), err);
+        if (rc == SYN_OK)
+            rc = srv_starts_sum(sums, json_object_get(of, "starts"), err);
     }
+    return rc;
+}
+
+static int
+say_means(json_t *sums, struct syn_err *err)
+{
+    const char *version;
+    json_t *of;
+    int rc = srv_starts_means(sums, err);
+
+    json_object_foreach (json_object_get(sums, "by_version"), version, of)
+        if (rc == SYN_OK)
+            rc = srv_starts_means(of, err);
     return rc;
 }
 
@@ -446,14 +499,16 @@ srv_calls_metrics(struct syn_server *server, const char *function, int64_t minut
     char prefix[SRV_KEY_MAX], after[SRV_KEY_MAX];
     int64_t count;
     SYN_JSON(sums);
-    int rc = syn_json_pack(&sums, err, "{s:I, s:i, s:i, s:i, s:i, s:i, s:{}}", "minutes",
+    int rc = syn_json_pack(&sums, err, "{s:I, s:i, s:i, s:i, s:i, s:i, s:{}, s:{}}", "minutes",
                            (json_int_t)minutes, "count", 0, "errors", 0, "throttled", 0, "cold", 0,
-                           "duration_us", 0, "by_version");
+                           "duration_us", 0, "starts", "by_version");
 
     if (rc == SYN_OK)
         rc = srv_each_after(server, srv_key(prefix, "function-minute", function, ""),
                             srv_key_seq(after, "function-minute", function, SYN_MAX(since, 0)),
                             sum_minute, sums, err);
+    if (rc == SYN_OK)
+        rc = say_means(sums, err);
     if (rc < 0)
         return rc;
     count = syn_json_i64(sums, "count", 0);

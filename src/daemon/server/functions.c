@@ -8,6 +8,7 @@
 #include <synor/workload/function_spec.h>
 
 #include "function_calls_priv.h"
+#include "function_prewarm_priv.h"
 #include "loads_priv.h"
 
 #define CID_FIELD   SYN_CID_TEXT_MAX
@@ -167,6 +168,8 @@ get_function(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = srv_function_complete(ctx, function, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_show(ctx, function, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, function, err);
 }
 
@@ -458,6 +461,8 @@ reply_plan(struct syn_server *server, struct change *change, struct syn_err *err
                     balance),
             err);
     if (rc == SYN_OK)
+        rc = srv_prewarm_plan(server, change->spec, plan, err);
+    if (rc == SYN_OK)
         rc = syn_json_set_take(plan, "spec", json_incref(change->spec), err);
     return rc < 0 ? rc : syn_http_reply_json(change->req, 200, plan, err);
 }
@@ -473,6 +478,8 @@ reply_changed(struct syn_server *server, struct change *change, struct syn_err *
     if (rc != SYN_OK)
         return rc == SRV_REPLAYED ? SYN_OK : rc;
     rc = srv_function_complete(server, change->function, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_show(server, change->function, err);
     return rc < 0 ? rc
                   : srv_work_reply_changed(server, change->req, change->created ? 201 : 200,
                                            change->function, revision, err);
@@ -594,6 +601,8 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *function, 
 
     if (rc == SYN_OK)
         rc = srv_function_hooks_put(server, txn, id, account, NULL, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_forget(txn, id, err);
     if (rc == SYN_OK)
         rc = srv_txn_delete(txn, srv_key(key, "function-usage", id, NULL), err);
     return rc < 0 ? rc
