@@ -24,6 +24,8 @@ static const struct syn_cli_option deploy_options[] = {
     {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials for the registry of custom:IMAGE"},
     {"memory", 0, "MB", SYN_CLI_TEXT, 0, 0, false, false, NULL, "128", "Memory of an instance, 128 to 8192, or with a unit: 1gb"},
     {"cpu", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "a core for 2 GB of memory", "CPU cores of an instance: 2, 0.5, 250m"},
+    {"gpu", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "GPUs of an instance, paid for as long as it is ready"},
+    {"gpu-type", 0, "MODEL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Model of the GPUs, as h100"},
     {"ephemeral-storage", 0, "MB", SYN_CLI_TEXT, 0, 0, false, false, NULL, "512", "What an instance may write, or with a unit: 1gb"},
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"},
     {"env-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, true, NULL, NULL, "The same from a file, a line each; --env has the last word"},
@@ -112,6 +114,9 @@ show_price(const struct syn_cli *cli, const json_t *plan)
                      syn_json_str(price, "million_calls", "?"),
                      syn_json_str(price, "gb_second", "?"),
                      syn_json_str(plan, "longest_call", "?"));
+    if (syn_json_str(price, "gpu_hour", NULL) != NULL)
+        syn_cli_note(cli, "Price: %s SYNOR an hour for the GPUs of each instance that is ready.",
+                     syn_json_str(price, "gpu_hour", "?"));
     if (syn_json_str(plan, "locked", NULL) != NULL)
         syn_cli_note(cli, "Price: %s SYNOR are locked to begin with.",
                      syn_json_str(plan, "locked", "?"));

@@ -22,11 +22,13 @@ static const struct syn_cli_spec_key numbers[] = {
     {"max-request", "request_bytes_max"},
     {"max-response", "response_bytes_max"},
     {"fuel", "fuel"},
+    {"gpu", "gpus"},
     {"billing-period", "billing_period_ms"},
 };
 static const struct syn_cli_spec_key texts[] = {
     {"runtime", "runtime"},     {"handler", "handler"},       {"region", "region"},
     {"isolation", "isolation"}, {"max-budget", "max_budget"}, {"prewarm", "prewarm"},
+    {"gpu-type", "gpu_model"},
 };
 /* Numbers whose bare form is another unit than elsewhere. */
 static const struct syn_cli_spec_key own[] = {

@@ -157,7 +157,8 @@ def every_option_says_something(p):
         "--region", "local", "--trigger", "schedule:@daily,missed=skip", "--canary", "10",
         "--on-success", "queue:good", "--on-failure", "https://hooks.example/bad",
         "--destination-secret", "tell",
-        "--max-budget", "2.5", "--billing-period", "1h", "--prewarm", "off", "--warmup-schedule",
+        "--max-budget", "2.5", "--billing-period", "1h", "--gpu", "2", "--gpu-type", "h100",
+        "--prewarm", "off", "--warmup-schedule",
         "0 9,17 * * 1-5,zone=Europe/Berlin,for=2h,instances=3", "--warmup-schedule", "@daily",
         "--wait", "--plan", code=None)["spec"]
     said = {"handler": "app.go", "memory_bytes": 1 << 30, "cpu_millicores": 500,
@@ -166,7 +167,8 @@ def every_option_says_something(p):
             "max_waiting": 9, "request_bytes_max": 1 << 20, "response_bytes_max": 2 << 20,
             "destinations": {"success": "queue:good", "failure": "https://hooks.example/bad",
                              "secret": "tell"},
-            "isolation": "runc", "region": "local", "max_budget": "2.5",
+            "isolation": "runc", "region": "local", "max_budget": "2.5", "gpus": 2,
+            "gpu_model": "h100",
             "billing_period_ms": 3600000, "prewarm": "off", "warmup": [
                 {"cron": "0 9,17 * * 1-5", "zone": "Europe/Berlin", "for_ms": 7200000,
                  "instances": 3},
@@ -215,6 +217,9 @@ def what_is_wrong_is_refused(p):
     for word, said in (("@daily", "--warmup-schedule: a module"), ("daily", "--warmup-schedule: "),
                        ("@daily,until=1h", "no option \"until\"")):
         check(said in refused(p, "x", "--code", HELLO, "--warmup-schedule", word), word)
+    said = refused(p, "x", "--code", HELLO, "--handler", "m.h", "--gpu", "1", "--gpu-type",
+                   "abacus", runtime="python3", code=1)
+    check(said.startswith("--gpu-type: the price book has no gpu:abacus"), said)
     bad = pathlib.Path(tempfile.mkdtemp(dir=p.home)) / "bad.wasm"
     bad.write_bytes(b"\0asm\1\0\0\0nonsense")
     said = p.cli(*FUNCTION, "deploy", "--name", "bad", "--runtime", "wasm", "--code", bad, "--yes",
@@ -560,6 +565,22 @@ def it_answers_by_tls(p):
         except urllib.error.URLError:
             return None
     equal(wait_until("there are certificates", 20, called), b"hello, all")
+
+
+@case
+def gpus_are_asked_for_and_priced(p):
+    """No node here has any: it says so, and nothing is paid for."""
+    need_python(p)
+    gpus = ("--code", p.home / "code", "--secret", "db-password", "--gpu", "2", "--gpu-type", "h100")
+    told = p.cli(*FUNCTION, "deploy", "--name", "cards", "--runtime", "python3", *gpus, "--plan").err
+    check("8 SYNOR an hour for the GPUs of each instance that is ready" in told, told)
+    deploy(p, "cards", *gpus, "--no-wait", runtime="python3")
+    why = wait_until("it is told why it waits", 20, lambda: [
+        row["message"] for row in p.json(*FUNCTION, "explain", "cards")["why"]
+        if "h100" in row["message"]])
+    check(any("GPU" in message for message in why), why)
+    equal(float(p.json(*FUNCTION, "get", "cards")["status"]["cost"]["spent"]), 0.0)
+    p.cli(*FUNCTION, "delete", "cards", "--yes")
 
 
 @case

@@ -425,6 +425,8 @@ ROWS = {
         ([*FUNCTION, "--memory", "64", "--plan"], 2, blames("memory")),
         ([*FUNCTION, "--timeout", "1h", "--plan"], 2, blames("timeout")),
         ([*FUNCTION, "--min-instances", "1", "--plan"], 2, blames("min-instances")),
+        ([*FUNCTION, "--gpu-type", "h100", "--plan"], 2, blames("gpu-type")),
+        ([*FUNCTION, "--gpu", "1", "--plan"], 2, blames("gpu")),
         ([*FUNCTION, "--prewarm", "on", "--plan"], 2, error),
         ([*FUNCTION, "--warmup-schedule", "daily", "--plan"], 2, blames("warmup-schedule")),
         ([*FUNCTION, "--warmup-schedule", "@daily,for=1w", "--plan"], 2, blames("warmup-schedule")),

@@ -181,6 +181,25 @@ poke_pools(struct syn_server *server, const struct syn_function_effects *effects
 
 /* --- what is kept ready ----------------------------------------------------------------------- */
 
+/* An instance's GPUs are its own for as long as it is ready, whoever asked for it. */
+static int
+add_cards(json_t *cards, const char *provider, const json_t *spec, struct syn_err *err)
+{
+    const char *model = syn_json_str(spec, "gpu_model", "");
+    int64_t count = syn_json_i64(spec, "gpus", 0);
+    json_t *models = json_object_get(cards, provider);
+    int rc = SYN_OK;
+
+    if (count == 0)
+        return SYN_OK;
+    if (models == NULL) {
+        models = json_object();
+        rc = syn_json_set_take(cards, provider, models, err);
+    }
+    return rc < 0 ? rc
+                  : syn_json_set_i64(models, model, syn_json_i64(models, model, 0) + count, err);
+}
+
 /* Of a version that asks for it, as many of its instances as it asks for, if they are ready; and
  * what the warm-up schedule of the active one asks for besides. */
 static int
@@ -188,7 +207,9 @@ add_ready(struct syn_server *server, const struct sight *sight, const json_t *ve
           const struct srv_kept *kept, struct syn_err *err)
 {
     const json_t *service = json_object_get(sight->services, syn_json_str(version, "service", ""));
-    int64_t always = syn_json_i64(json_object_get(version, "spec"), "min_instances", 0);
+    const json_t *spec = json_object_get(version, "spec");
+    bool has_cards = syn_json_i64(spec, "gpus", 0) > 0;
+    int64_t always = syn_json_i64(spec, "min_instances", 0);
     int64_t most =
         sight->ahead.has_pool && syn_json_i64(version, "version", 0) == sight->ahead.version
             ? SYN_MAX(always, sight->ahead.paid)
@@ -202,16 +223,16 @@ add_ready(struct syn_server *server, const struct sight *sight, const json_t *ve
         json_t *part = count < always ? kept->always : kept->warm;
         char provider[SYN_ID_MAX];
 
-        if (count == most || rc < 0 || !syn_json_bool(endpoint, "ready", false))
+        if ((count == most && !has_cards) || rc < 0 || !syn_json_bool(endpoint, "ready", false))
             continue;
-        count++;
         rc = srv_node_provider(server, syn_json_str(endpoint, "node", ""), provider, err);
         if (rc == SYN_OK)
+            rc = add_cards(kept->cards, provider, spec, err);
+        if (rc == SYN_OK && count < most)
             rc = syn_json_set_i64(
                 part, provider,
-                syn_json_i64(part, provider, 0) +
-                    syn_json_i64(json_object_get(version, "spec"), "memory_bytes", 0),
-                err);
+                syn_json_i64(part, provider, 0) + syn_json_i64(spec, "memory_bytes", 0), err);
+        count += count < most;
     }
     return rc;
 }
@@ -223,7 +244,8 @@ keeps(const struct sight *sight)
     size_t i;
 
     json_array_foreach (sight->versions, i, version)
-        if (syn_json_i64(json_object_get(version, "spec"), "min_instances", 0) > 0)
+        if (syn_json_i64(json_object_get(version, "spec"), "min_instances", 0) > 0 ||
+            syn_json_i64(json_object_get(version, "spec"), "gpus", 0) > 0)
             return true;
     return false;
 }
@@ -234,12 +256,13 @@ keep_ready(struct syn_server *server, struct srv_txn *txn, const struct sight *s
 {
     const json_t *version;
     size_t i;
-    SYN_JSON(both);
+    SYN_JSON(all);
     struct srv_kept kept = {0};
-    int rc = syn_json_pack(&both, err, "{s:{}, s:{}}", "always", "warm");
+    int rc = syn_json_pack(&all, err, "{s:{}, s:{}, s:{}}", "always", "warm", "cards");
 
-    kept.always = json_object_get(both, "always");
-    kept.warm = json_object_get(both, "warm");
+    kept.always = json_object_get(all, "always");
+    kept.warm = json_object_get(all, "warm");
+    kept.cards = json_object_get(all, "cards");
     json_array_foreach (sight->versions, i, version)
         if (rc == SYN_OK)
             rc = add_ready(server, sight, version, &kept, err);

@@ -223,7 +223,8 @@ srv_prewarm_look(struct syn_server *server, const json_t *function, int64_t now_
         return rc;
     own = json_object_get(version, "spec");
     ret->has_pool = true;
-    ret->predicts = !syn_str_eq(syn_json_str(spec, "prewarm", "auto"), "off");
+    ret->has_gpus = syn_json_i64(own, "gpus", 0) > 0;
+    ret->predicts = !ret->has_gpus && !syn_str_eq(syn_json_str(spec, "prewarm", "auto"), "off");
     look_at_warmups(spec, &zones, now_ms, ret);
     rule.idle_ms = syn_json_i64(own, "idle_ms", 0);
     rule.concurrency = (uint32_t)syn_json_i64(own, "concurrency", 1);
@@ -246,8 +247,10 @@ srv_prewarm_say(const struct srv_prewarm *prewarm, char out[SRV_PREWARM_SAY_MAX]
     char time[SYN_FORMAT_MAX];
     int used = prewarm->predicts
                    ? snprintf(out, SRV_PREWARM_SAY_MAX, "%s", prewarm->plan.why)
-                   : snprintf(out, SRV_PREWARM_SAY_MAX, "keeps instances for %s: --prewarm is off",
-                              syn_format_duration(prewarm->idle_ms, time));
+                   : snprintf(out, SRV_PREWARM_SAY_MAX, "keeps instances for %s: %s",
+                              syn_format_duration(prewarm->idle_ms, time),
+                              prewarm->has_gpus ? "none with GPUs is started before it is called"
+                                                : "--prewarm is off");
 
     if (used <= 0 || used >= SRV_PREWARM_SAY_MAX)
         return;

@@ -16,7 +16,8 @@ SYN_MUST int srv_prewarm_forget(struct srv_txn *txn, const char *function, struc
 /** What is wanted ahead of calls now, of the active version's pool. */
 struct srv_prewarm {
     bool has_pool; /* it answers, and by instances; else the rest says nothing */
-    bool predicts; /* --prewarm auto */
+    bool has_gpus;
+    bool predicts; /* --prewarm auto, and no GPUs, which would have to be paid for meanwhile */
     int64_t version;
     struct syn_prewarm_plan plan; /* as it would be where it does not predict */
     int64_t warm;                 /* its warm-up schedules' instances, or in a moment */

@@ -87,16 +87,21 @@ SYN_MUST int srv_function_routes_put(struct syn_server *server, struct srv_txn *
 /** {provider: [usage items]} until now. Owner: *ret is the caller's. */
 SYN_MUST int srv_calls_read(struct syn_server *server, const char *function, int64_t now_ms,
                             json_t **ret, struct syn_err *err);
-/** What memory of instances is kept ready, {provider: bytes}: that which a version asks for always,
- *  and what a warm-up schedule does besides, until its end (0: none). */
+/** What is used by instances that are ready, called or not: memory, {provider: bytes}, that which a
+ *  version asks for always, and what a warm-up schedule does besides, until its end (0: none); and
+ *  the GPUs of them all, {provider: {model: how many}}. */
 struct srv_kept {
-    json_t *always, *warm;
+    json_t *always, *warm, *cards;
     int64_t warm_until_ms;
 };
-/** Note within `txn` that so much is kept from now on: it is charged by the ms, called or not. The
- *  same again changes nothing. */
+/** Note within `txn` that so much is kept from now on: it is charged by the ms. The same again
+ *  changes nothing. */
 SYN_MUST int srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *function,
                             const struct srv_kept *kept, bool *ret_changed, struct syn_err *err);
+/** What the GPUs of an instance cost in so long; 0: it has none. NOTFOUND: the price book does not
+ *  have them. */
+SYN_MUST int srv_call_cards_price(const struct syn_server *server, const json_t *spec,
+                                  int64_t span_ms, int64_t *ret, struct syn_err *err);
 /** Who provides the node; "" is the gateway, which is the platform's. */
 SYN_MUST int srv_node_provider(struct syn_server *server, const char *node, char out[SYN_ID_MAX],
                                struct syn_err *err);

@@ -61,7 +61,8 @@ load_or(struct syn_server *server, const char *key, const char *otherwise, json_
     return syn_json_parse(otherwise, strlen(otherwise), ret, err);
 }
 
-#define NO_USAGE "{\"used\":{},\"kept\":{},\"warm\":{},\"warm_until_ms\":0,\"since_ms\":0}"
+#define NO_USAGE \
+    "{\"used\":{},\"kept\":{},\"warm\":{},\"cards\":{},\"warm_until_ms\":0,\"since_ms\":0}"
 
 static int
 add_kept_for(const json_t *kept, int64_t span_ms, json_t *used, struct syn_err *err)
@@ -82,6 +83,34 @@ add_kept_for(const json_t *kept, int64_t span_ms, json_t *used, struct syn_err *
     return rc;
 }
 
+static const char *
+card_item(const char *model, char out[SYN_ITEM_MAX])
+{
+    (void)snprintf(out, SYN_ITEM_MAX, "gpu:%.*s", SYN_ITEM_MAX - (int)sizeof("gpu:"), model);
+    return out;
+}
+
+static int
+add_cards_for(const json_t *cards, int64_t span_ms, json_t *used, struct syn_err *err)
+{
+    const char *provider, *model;
+    json_t *models, *count;
+    int rc = SYN_OK;
+
+    json_object_foreach ((json_t *)(uintptr_t)cards, provider, models) {
+        struct syn_usage_sum sum = {0};
+        char item[SYN_ITEM_MAX];
+
+        json_object_foreach (models, model, count)
+            if (rc == SYN_OK)
+                rc = syn_usage_add(&sum, card_item(model, item), SYN_MEASURE_GPU_MS,
+                                   (syn_u128)json_integer_value(count) * (syn_u128)span_ms, err);
+        if (rc == SYN_OK)
+            rc = add_usage(used, provider, &sum, err);
+    }
+    return rc;
+}
+
 /* What instances that were kept ready used since that was noted: into `used`. Those of a warm-up
  * schedule only until its end, however late somebody looks. */
 static int
@@ -91,9 +120,12 @@ add_kept(const json_t *usage, int64_t now_ms, json_t *used, struct syn_err *err)
     int64_t until_ms = SYN_MIN(syn_json_i64(usage, "warm_until_ms", 0), now_ms);
     int rc = add_kept_for(json_object_get(usage, "kept"), SYN_MAX(now_ms - since_ms, 0), used, err);
 
+    if (rc == SYN_OK)
+        rc = add_kept_for(json_object_get(usage, "warm"), SYN_MAX(until_ms - since_ms, 0), used,
+                          err);
     return rc < 0 ? rc
-                  : add_kept_for(json_object_get(usage, "warm"), SYN_MAX(until_ms - since_ms, 0),
-                                 used, err);
+                  : add_cards_for(json_object_get(usage, "cards"), SYN_MAX(now_ms - since_ms, 0),
+                                  used, err);
 }
 
 int
@@ -125,6 +157,7 @@ srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *funct
 
     *ret_changed = rc == SYN_OK && (!json_equal(json_object_get(usage, "kept"), kept->always) ||
                                     !json_equal(json_object_get(usage, "warm"), kept->warm) ||
+                                    !json_equal(json_object_get(usage, "cards"), kept->cards) ||
                                     syn_json_i64(usage, "warm_until_ms", 0) != kept->warm_until_ms);
     if (rc < 0 || !*ret_changed)
         return rc;
@@ -133,6 +166,8 @@ srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *funct
         rc = syn_json_set_take(usage, "kept", json_incref(kept->always), err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(usage, "warm", json_incref(kept->warm), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(usage, "cards", json_incref(kept->cards), err);
     if (rc == SYN_OK)
         rc = syn_json_set_i64(usage, "warm_until_ms", kept->warm_until_ms, err);
     if (rc == SYN_OK)
@@ -167,19 +202,45 @@ srv_calls_usage(const json_t *before, const json_t *now, struct srv_own *rows, s
     return SYN_OK;
 }
 
+int
+srv_call_cards_price(const struct syn_server *server, const json_t *spec, int64_t span_ms,
+                     int64_t *ret, struct syn_err *err)
+{
+    struct syn_function_spec read;
+    const struct syn_price *price;
+    char item[SYN_ITEM_MAX];
+    syn_u128 exact;
+
+    *ret = 0;
+    syn_function_spec_read(spec, &read);
+    if (read.gpus == 0)
+        return SYN_OK;
+    price = syn_pricebook_find(server->prices, card_item(read.gpu_model, item));
+    if (price == NULL)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "spec.gpu_model: the price book has no %s", item);
+    exact = (syn_u128)read.gpus * (syn_u128)span_ms * (syn_u128)price->price /
+            (syn_u128)price->unit->per;
+    *ret = (int64_t)SYN_MIN(exact, (syn_u128)SYN_AMOUNT_MAX);
+    return SYN_OK;
+}
+
 int64_t
 srv_call_price(const struct syn_server *server, const json_t *spec)
 {
     const struct syn_price *compute = syn_pricebook_find(server->prices, SYN_FUNCTION_ITEM_COMPUTE);
     struct syn_function_spec read;
-    syn_u128 exact;
+    int64_t price = 0, cards = 0;
 
-    if (compute == NULL)
-        return 0;
     syn_function_spec_read(spec, &read);
-    exact = (syn_u128)read.memory_bytes * (syn_u128)read.timeout_ms * (syn_u128)compute->price /
-            (syn_u128)compute->unit->per;
-    return (int64_t)SYN_MIN(exact, (syn_u128)SYN_AMOUNT_MAX);
+    if (compute != NULL) {
+        syn_u128 exact = (syn_u128)read.memory_bytes * (syn_u128)read.timeout_ms *
+                         (syn_u128)compute->price / (syn_u128)compute->unit->per;
+
+        price = (int64_t)SYN_MIN(exact, (syn_u128)SYN_AMOUNT_MAX);
+    }
+    if (srv_call_cards_price(server, spec, read.timeout_ms, &cards, NULL) < 0)
+        return price; /* it is refused for that when it is deployed */
+    return price > SYN_AMOUNT_MAX - cards ? SYN_AMOUNT_MAX : price + cards;
 }
 
 /* --- adding ----------------------------------------------------------------------------------- */

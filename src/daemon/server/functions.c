@@ -254,10 +254,14 @@ resolve(struct syn_server *server, struct change *change, struct syn_err *err)
 {
     const char *account = srv_identity(change->req)->account;
     struct syn_function_spec spec;
+    int64_t cards = 0;
     int rc = SYN_OK;
 
     change->image[0] = '\0';
     syn_function_spec_read(change->spec, &spec);
+    rc = srv_call_cards_price(server, change->spec, SYN_HOUR_MS, &cards, err);
+    if (rc < 0)
+        return rc;
     if (!change->planned || !syn_str_eq(spec.code, UNSENT))
         rc = resolve_one(server, change, "code", spec.code, change->code, err);
     if (rc == SYN_OK)
@@ -430,7 +434,7 @@ reply_plan(struct syn_server *server, struct change *change, struct syn_err *err
                   {"million_events", SYN_FUNCTION_ITEM_EVENTS}};
     json_t *refusal = NULL, *price = json_object();
     struct syn_err why = {0};
-    int64_t balance = 0;
+    int64_t balance = 0, cards = 0;
     SYN_JSON(plan);
     int rc = resolve(server, change, &why);
 
@@ -451,6 +455,10 @@ reply_plan(struct syn_server *server, struct change *change, struct syn_err *err
         if (row != NULL)
             rc = syn_document_set_amount(price, prices[i].name, row->price, err);
     }
+    if (rc == SYN_OK &&
+        srv_call_cards_price(server, change->spec, SYN_HOUR_MS, &cards, NULL) == SYN_OK &&
+        cards > 0)
+        rc = syn_document_set_amount(price, "gpu_hour", cards, err);
     if (rc == SYN_OK)
         rc = syn_document_set_amount(plan, "longest_call", srv_call_price(server, change->spec),
                                      err);

@@ -322,6 +322,69 @@ a_process_has_a_pool_that_nobody_sees(void **state)
     (void)syn_client_free(client);
 }
 
+static int64_t
+used(struct house *house, const char *id, int64_t at_ms, const char *provider, const char *item)
+{
+    int64_t quantity = 0;
+    struct syn_err err;
+    const json_t *row;
+    size_t i;
+    SYN_JSON(all);
+
+    assert_done(srv_calls_read(house->server, id, at_ms, &all, &err), &err);
+    json_array_foreach (json_object_get(all, provider), i, row)
+        if (syn_str_eq(syn_json_str(row, "item", ""), item))
+            quantity += strtoll(syn_json_str(row, "quantity", "0"), NULL, 10);
+    return quantity;
+}
+
+/* GPUs of instances are paid for by the ms, and said before. */
+static void
+gpus_are_paid_for(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "gpus");
+    char cid[SYN_CID_TEXT_MAX], body[512];
+    int64_t now_ms = syn_wall_ms(house->server->world), before;
+    struct srv_kept kept = {0};
+    struct syn_err err;
+    bool changed;
+    SRV_TXN(txn);
+    SYN_JSON(plan);
+    SYN_JSON(all);
+
+    store_source(client, cid);
+    (void)snprintf(body, sizeof(body),
+                   "{'name':'g','spec':{'runtime':'python3','code':'synor://%s','gpus':2,"
+                   "'gpu_model':'h100'}}",
+                   cid);
+    must(client, "POST", "/v1/functions?plan=true", body, &plan);
+    assert_true(json_is_null(json_object_get(plan, "refused")));
+    assert_int_equal(syn_document_amount(json_object_get(plan, "price"), "gpu_hour"),
+                     8 * SYN_SYNOR);
+    (void)snprintf(body, sizeof(body),
+                   "{'name':'g','spec':{'runtime':'python3','code':'synor://%s','gpus':1,"
+                   "'gpu_model':'abacus'}}",
+                   cid);
+    assert_int_equal(call(client, "POST", "/v1/functions", body, NULL, NULL), SYN_E_NOTFOUND);
+
+    assert_done(syn_json_pack(&all, &err, "{s:{}, s:{}, s:{s:{s:i, s:i}}}", "always", "warm",
+                              "cards", "alice", "h100", 3, "rtx4090", 1),
+                &err);
+    kept.always = json_object_get(all, "always");
+    kept.warm = json_object_get(all, "warm");
+    kept.cards = json_object_get(all, "cards");
+    assert_done(srv_calls_keep(house->server, &txn, "fn-gpus", &kept, &changed, &err), &err);
+    assert_true(changed);
+    assert_done(srv_txn_commit(house->server, &txn, NULL, &err), &err);
+    now_ms += SYN_HOUR_MS;
+    before = used(house, "fn-gpus", now_ms, "alice", "gpu:h100");
+    assert_true(before > 0 && before <= 3 * SYN_HOUR_MS);
+    assert_int_equal(used(house, "fn-gpus", now_ms + 1000, "alice", "gpu:h100") - before, 3000);
+    assert_int_equal(used(house, "fn-gpus", now_ms, "alice", "gpu:rtx4090") * 3, before);
+    (void)syn_client_free(client);
+}
+
 /* {state, peak}; NULL: nothing was learnt. Owner: the caller. */
 static json_t *
 learnt(struct house *house, const char *id)
@@ -713,6 +776,7 @@ main(void)
         cmocka_unit_test(routes_are_ones_own),
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(a_process_has_a_pool_that_nobody_sees),
+        cmocka_unit_test(gpus_are_paid_for),
         cmocka_unit_test(it_learns_when_it_is_called),
         cmocka_unit_test(starts_that_are_none),
         cmocka_unit_test(keys_are_made_told_and_removed),

@@ -208,6 +208,21 @@ test_refused(void **state)
 }
 
 static void
+test_gpus(void **state)
+{
+    struct syn_service_spec read;
+    SYN_JSON(spec);
+
+    (void)state;
+    spec = make("{\"runtime\":\"python3\",\"code\":\"synor://code\",\"gpus\":2,"
+                "\"gpu_model\":\"h100\"}",
+                &pool);
+    syn_service_spec_read(spec, &read);
+    assert_int_equal(read.gpus, 2);
+    assert_string_equal(read.gpu_model, "h100");
+}
+
+static void
 test_embedded_programs(void **state)
 {
     struct syn_function_program program;
@@ -232,7 +247,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_languages),         cmocka_unit_test(test_programs_and_images),
         cmocka_unit_test(test_what_is_asked_for), cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_refused),           cmocka_unit_test(test_embedded_programs),
+        cmocka_unit_test(test_refused),           cmocka_unit_test(test_gpus),
+        cmocka_unit_test(test_embedded_programs),
     };
 
     return cmocka_run_group_tests_name("function-pool", tests, NULL, NULL);

@@ -126,6 +126,10 @@ static const struct syn_field spec_fields[] = {
      .fallback = "134217728", .help = "memory of an instance"},
     {.name = "cpu_millicores", .kind = SYN_FIELD_CPUS, .min = CPU_MIN, .max = 64000,
      .help = "CPU of an instance; default in proportion to its memory, a core for 2 GiB"},
+    {.name = "gpus", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_PLACE_GPUS_MAX,
+     .help = "GPUs of an instance, all of one model, paid for as long as it is ready"},
+    {.name = "gpu_model", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_GPU_MODEL_MAX - 1,
+     .help = "model of the GPUs, as h100"},
     {.name = "scratch_bytes", .kind = SYN_FIELD_BYTES, .min = MIB, .max = INT64_C(64) << 30,
      .fallback = "536870912", .help = "what an instance may write to /tmp and the like"},
     {.name = "timeout_ms", .kind = SYN_FIELD_MS, .min = 1, .max = SYN_FUNCTION_TIMEOUT_MAX_MS,
@@ -720,6 +724,20 @@ check_parts(const struct syn_function_spec *read, struct syn_err *err)
     return SYN_OK;
 }
 
+static int
+check_cards(const struct syn_function_spec *read, struct syn_err *err)
+{
+    if (read->gpus > 0 && read->language.runtime == SYN_FUNCTION_WASM)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.gpus: a module of WebAssembly runs within the gateway, which has none");
+    if (read->gpus == 0 && *read->gpu_model)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.gpu_model: no GPU is asked for; set gpus");
+    if (read->gpus > 0 && !*read->gpu_model)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.gpu_model: expected a model, as h100: the price goes by it");
+    return SYN_OK;
+}
+
 int
 syn_function_spec_check(json_t *spec, const struct syn_zone_source *zones, struct syn_err *err)
 {
@@ -740,6 +758,8 @@ syn_function_spec_check(json_t *spec, const struct syn_zone_source *zones, struc
         rc = check_handler(spec, &read, err);
     if (rc == SYN_OK)
         rc = check_parts(&read, err);
+    if (rc == SYN_OK)
+        rc = check_cards(&read, err);
     if (rc == SYN_OK)
         rc = check_warmups(spec, &read, zones, err);
     if (rc == SYN_OK)
@@ -769,6 +789,8 @@ syn_function_spec_read(const json_t *spec, struct syn_function_spec *ret)
         .layer = syn_json_str(spec, "layer", ""),
         .memory_bytes = syn_json_i64(spec, "memory_bytes", 0),
         .cpu_millicores = syn_json_i64(spec, "cpu_millicores", 0),
+        .gpus = syn_json_i64(spec, "gpus", 0),
+        .gpu_model = syn_json_str(spec, "gpu_model", ""),
         .scratch_bytes = syn_json_i64(spec, "scratch_bytes", 0),
         .timeout_ms = syn_json_i64(spec, "timeout_ms", 0),
         .idle_ms = syn_json_i64(spec, "idle_ms", 0),

@@ -218,6 +218,10 @@ test_warmups_are_checked(void **state)
         {WARM("\"@daily\",\"min\":1"), "spec.warmup[0].min"},
         {"{" WASM ",\"warmup\":[{\"cron\":\"@daily\"}]}", "spec.warmup: a module"},
         {"{" PYTHON ",\"prewarm\":\"on\"}", "spec.prewarm"},
+        {"{" PYTHON ",\"gpus\":1}", "spec.gpu_model: expected a model"},
+        {"{" PYTHON ",\"gpu_model\":\"h100\"}", "spec.gpu_model: no GPU is asked for"},
+        {"{" PYTHON ",\"gpus\":-1}", "spec.gpus"},
+        {"{" WASM ",\"gpus\":1,\"gpu_model\":\"h100\"}", "spec.gpus: a module"},
     };
 
     (void)state;

@@ -84,6 +84,8 @@ struct syn_function_spec {
     const char *code;    /* "synor://..."; "" for images */
     const char *layer;   /* "synor://..." of what the code depends on; "": nothing */
     int64_t memory_bytes;
+    int64_t gpus; /* of an instance, for as long as it is ready */
+    const char *gpu_model;
     int64_t cpu_millicores;
     int64_t scratch_bytes;
     int64_t timeout_ms;
