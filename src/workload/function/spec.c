@@ -728,8 +728,9 @@ static int
 check_cards(const struct syn_function_spec *read, struct syn_err *err)
 {
     if (read->gpus > 0 && read->language.runtime == SYN_FUNCTION_WASM)
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.gpus: a module of WebAssembly runs within the gateway, which has none");
+        return SYN_FAIL(
+            err, SYN_E_INVALID,
+            "spec.gpus: a module of WebAssembly runs within the gateway, which has none");
     if (read->gpus == 0 && *read->gpu_model)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.gpu_model: no GPU is asked for; set gpus");
     if (read->gpus > 0 && !*read->gpu_model)
