@@ -60,6 +60,7 @@
     {"price-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the price book", "What a new node asks: JSON, as `node price` sets it"}, \
     {"gpu-sharing", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "off|time-slice|mps", "off", "Let jobs have shares of one GPU"}, \
     {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}, \
+    {"allow-namespace-sandbox", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Run functions that chose it forked, on this kernel"}, \
     {"runtime", 0, "DRIVER", SYN_CLI_TEXT, 0, 0, false, false, "native|container", "native", "What runs instances: runc and gVisor, or containerd first"}, \
     {"containerd", 0, "SOCKET", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the node's own", "Containerd that is there, as /run/containerd/containerd.sock"}, \
     {"instance-dns", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "forward|own|off", "forward", "Names for services: theirs and others', theirs alone, none"}, \
@@ -410,6 +411,7 @@ start(struct syn_cli *cli, bool with_agent)
     up.offer = prices_of(&words);
     up.labels = words.labels;
     up.bandwidth_bps = words.bandwidth_bps;
+    up.namespace_sandbox = syn_cli_has(cli, "allow-namespace-sandbox");
     up.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     up.mps_pipes = words.mps_pipes;
     up.dns = syn_cli_text(cli, "instance-dns", NULL);
@@ -482,6 +484,7 @@ run_agent(struct syn_cli *cli)
     agent.offer = prices_of(&words);
     agent.labels = words.labels;
     agent.bandwidth_bps = words.bandwidth_bps;
+    agent.namespace_sandbox = syn_cli_has(cli, "allow-namespace-sandbox");
     agent.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     agent.mps_pipes = words.mps_pipes;
     agent.dns = syn_cli_text(cli, "instance-dns", NULL);

@@ -207,6 +207,7 @@ start_agent(void *arg)
                                         .labels = given->labels,
                                         .bandwidth_bps = given->bandwidth_bps,
                                         .offer = given->offer,
+                                        .namespace_sandbox = given->namespace_sandbox,
                                         .gpu_sharing = given->gpu_sharing,
                                         .mps_pipes = given->mps_pipes,
                                         .driver = given->runtime,

@@ -97,8 +97,7 @@ make_env(const struct making *making, json_t **ret, struct syn_err *err)
 static const char *
 start_way(const struct making *making)
 {
-    (void)making;
-    return "cold";
+    return making->spec.isolation == SYN_ISOLATION_NAMESPACE ? "zygote" : "cold";
 }
 
 static int

@@ -167,6 +167,23 @@ test_what_is_asked_for(void **state)
     assert_true(2 * read.check_unhealthy * read.check_interval_ms < 120000);
 }
 
+static void
+test_how_it_starts(void **state)
+{
+    SYN_JSON(usual);
+    SYN_JSON(forked);
+    struct syn_service_spec read;
+
+    (void)state;
+    usual = make("{\"runtime\":\"python3\",\"code\":\"synor://code\"}", &pool);
+    assert_string_equal(at(usual, "function.start"), "cold");
+    forked = make("{\"runtime\":\"python3\",\"code\":\"synor://code\",\"isolation\":\"namespace\"}",
+                  &pool);
+    assert_string_equal(at(forked, "function.start"), "zygote");
+    syn_service_spec_read(forked, &read);
+    assert_int_equal(read.isolation, SYN_ISOLATION_NAMESPACE);
+}
+
 /* The longest and the shortest that there may be are in the bounds of services. */
 static void
 test_bounds(void **state)
@@ -245,9 +262,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_languages),         cmocka_unit_test(test_programs_and_images),
-        cmocka_unit_test(test_what_is_asked_for), cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_refused),           cmocka_unit_test(test_gpus),
+        cmocka_unit_test(test_languages),
+        cmocka_unit_test(test_programs_and_images),
+        cmocka_unit_test(test_what_is_asked_for),
+        cmocka_unit_test(test_how_it_starts),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_gpus),
         cmocka_unit_test(test_embedded_programs),
     };
 

@@ -164,8 +164,8 @@ static const struct syn_field spec_fields[] = {
      .help = "where it is told what came of calls that nobody waits for"},
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where instances may run; \"\" anywhere"},
-    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata", .fallback = "\"auto\"",
-     .help = "the sandbox of instances; wasm has its own"},
+    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata|namespace", .fallback = "\"auto\"",
+     .help = "the sandbox of instances; wasm has its own; namespace: of python, forked on nodes that allow it"},
     {.name = "max_budget", .kind = SYN_FIELD_AMOUNT, .min = 1, .max = SYN_AMOUNT_MAX,
      .help = "SYNOR that a billing period may cost before it is suspended; without it, what the account has"},
     {.name = "billing_period_ms", .kind = SYN_FIELD_MS, .min = BILLING_MIN_MS, .max = BILLING_MAX_MS,
@@ -706,6 +706,9 @@ check_parts(const struct syn_function_spec *read, struct syn_err *err)
     if (!image && !syn_str_starts(read->code, "synor://"))
         return SYN_FAIL(err, SYN_E_INVALID, "spec.code: \"%.100s\": expected synor://NAME or a CID",
                         read->code);
+    if (read->isolation == SYN_ISOLATION_NAMESPACE && read->language.runtime != SYN_FUNCTION_PYTHON)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.isolation: namespace is for runtimes of python alone");
     if (*read->layer && !script)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.layer: is of use to python, node and ruby alone");
     if (*read->layer && !syn_str_starts(read->layer, "synor://"))

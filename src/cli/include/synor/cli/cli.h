@@ -40,9 +40,10 @@ struct syn_cli_up {
     bool without_key;        /* start although the key of some content is not given */
     bool insecure;           /* plain HTTP on a loopback address */
     bool log_json;
-    bool webhook_private; /* functions may tell their ends to private networks */
-    bool with_agent;      /* up: true; server: false */
-    int ready_fd;         /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
+    bool webhook_private;   /* functions may tell their ends to private networks */
+    bool namespace_sandbox; /* its provider allows it */
+    bool with_agent;        /* up: true; server: false */
+    int ready_fd;           /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
 };
 
 struct syn_cli_agent {
@@ -63,6 +64,7 @@ struct syn_cli_agent {
     const char *name;        /* of the node; NULL: the host's */
     const char *log_level;
     int64_t cache_bytes_max; /* of content on disk; 0: the default */
+    bool namespace_sandbox;  /* its provider allows it */
     bool log_json;
 };
 

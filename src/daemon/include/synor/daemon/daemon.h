@@ -37,9 +37,10 @@ struct syn_daemon_options {
     int64_t cache_bytes_max; /* of the agent's content on disk; 0: its default */
     bool insecure;
     bool log_json;
-    bool webhook_private; /* as server.h has it */
-    bool with_agent;      /* the server brings its own agent */
-    int ready_fd;         /* gets "ready\n", or "error: ...\n"; -1: nobody waits */
+    bool webhook_private;   /* as server.h has it */
+    bool namespace_sandbox; /* of the node: agent.h says what for */
+    bool with_agent;        /* the server brings its own agent */
+    int ready_fd;           /* gets "ready\n", or "error: ...\n"; -1: nobody waits */
 };
 
 /** What a containerd that is there already lacks to be used by the node of `data_dir`. `config`:
