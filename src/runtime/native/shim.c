@@ -389,6 +389,10 @@ syn_shim_reap(struct shim *shim)
         } else if (pid == shim->init) {
             shim->init_done = true;
             shim->init_status = status;
+        } else if (pid == shim->saver) {
+            shim->saver = 0;
+            if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+                (void)renameat(shim->dir, SYN_DIR_SAVING, shim->dir, SYN_DIR_SAVED);
         } else if (shim->init <= 0 && shim->reaped_count < SYN_SHIM_REAPED_MAX) {
             shim->reaped[shim->reaped_count].pid = pid;
             shim->reaped[shim->reaped_count++].status = status;
@@ -432,6 +436,11 @@ answer(struct shim *shim, const char *request)
         ask_stop(shim, SYN_SHIM_STOP_ASKED,
                  request[4] == '\0' ? shim->plan.grace_ms : (int64_t)number);
         return "ok";
+    }
+    if (syn_str_eq(request, "save")) {
+        if (shim->started_ms == 0 || shim->init_done || shim->saver > 0)
+            return "not running";
+        return shim->engine->save && shim->engine->save(shim) ? "ok" : "cannot be saved";
     }
     if (syn_str_eq(request, "settle")) {
         if (shim->hold_at_ms != SYN_SHIM_NEVER)

@@ -87,7 +87,11 @@ run_tool(struct shim *shim, struct syn_err *err)
     (void)fcntl(out[0], F_SETFL, O_NONBLOCK);
     (void)fcntl(log[0], F_SETFL, O_NONBLOCK);
     syn_tool_begin(&args, shim->dir_path, &shim->plan);
-    syn_tool_add(&args, "run");
+    syn_tool_add(&args, shim->plan.restore[0] != '\0' ? "restore" : "run");
+    if (shim->plan.restore[0] != '\0') {
+        syn_tool_add(&args, "--image-path");
+        syn_tool_add(&args, shim->plan.restore);
+    }
     syn_tool_add(&args, "--detach");
     syn_tool_add_path(&args, "--pid-file=", shim->dir_path, SYN_FILE_PID);
     syn_tool_add(&args, "--bundle");
@@ -112,6 +116,20 @@ tool_signal(struct shim *shim, int signo)
     syn_tool_add(&args, shim->plan.name);
     syn_tool_add(&args, number);
     (void)!syn_tool_spawn(&args, -1, -1, &pid, NULL);
+}
+
+/* As it is, in one piece that is mapped when it is restored; it ends with that. */
+static bool
+tool_save(struct shim *shim)
+{
+    struct syn_tool_args args;
+
+    syn_tool_begin(&args, shim->dir_path, &shim->plan);
+    syn_tool_add(&args, "checkpoint");
+    syn_tool_add(&args, "--compression=none");
+    syn_tool_add_path(&args, "--image-path=", shim->dir_path, SYN_DIR_SAVING);
+    syn_tool_add(&args, shim->plan.name);
+    return shim->plan.gvisor && syn_tool_spawn(&args, -1, -1, &shim->saver, NULL) == SYN_OK;
 }
 
 static void
@@ -146,7 +164,7 @@ over(struct shim *shim)
             return true;
         syn_shim_started(shim);
     }
-    return shim->init_done;
+    return shim->init_done && shim->saver == 0;
 }
 
 static void
@@ -216,6 +234,7 @@ const struct syn_shim_engine syn_shim_native = {
     .over = over,
     .read = read_output,
     .signal = tool_signal,
+    .save = tool_save,
     .drain = drain,
     .words = words,
     .clear = delete_container,

@@ -28,6 +28,8 @@ struct syn_shim_engine {
     void (*read)(struct shim *shim, enum syn_logger_stream stream);
     /** Deliver a signal in another way than to the first process; NULL: there is no other. */
     void (*signal)(struct shim *shim, int signo);
+    /** Begin to save it: shim->saver. False when it cannot be; NULL: never. */
+    bool (*save)(struct shim *shim);
     /** The last of its output, before the result is written. */
     void (*drain)(struct shim *shim);
     /** Why it never began, after `cause` (may be NULL). */
@@ -55,6 +57,7 @@ struct shim {
     struct syn_full full;
 
     pid_t runner, init;
+    pid_t saver; /* that saves it, 0 for none: its end comes after that one's */
     bool runner_done, init_done;
     int runner_status, init_status;
     struct {

@@ -68,6 +68,11 @@ enum syn_network_mode {
 
 #define SYN_INSTANCE_DNS_MAX 3
 
+/** What checkpoint() saved goes on in many instances, so its program waits for a word first: it
+ *  makes the one file when it is ready to be saved, and goes on when there is the other. */
+#define SYN_SNAPSHOT_WAITS  "/synor/scratch/.snapshot-waits"
+#define SYN_SNAPSHOT_RESUME "/synor/scratch/.snapshot-resume"
+
 /** What one instance is. Borrowed for the call of prepare(); a zero in a limit means the default.
  */
 struct syn_instance_spec {
@@ -122,6 +127,14 @@ struct syn_instance_spec {
     const char *dns_search; /* the domain that short names are tried in, or NULL */
     const struct syn_host_entry *hosts;
     size_t hosts_count;
+    /** It is to be saved by checkpoint(). UNSUPPORTED where no sandbox can be, and with devices. */
+    bool saved;
+    /** A folder that checkpoint() made of an instance with the same mounts, or NULL: start() goes
+     * on from there instead of running argv. Its file is SYN_SNAPSHOT_RESUME, which its user can
+     * read. */
+    const char *restore;
+    const char *resume;
+    size_t resume_len;
 };
 
 enum syn_instance_state {
@@ -204,6 +217,8 @@ struct syn_runtime_info {
     const char *platform; /* "systrap", "ptrace"; "" for runc */
     const char *detail;   /* one sentence: why this one */
     bool gpus;            /* it can pass NVIDIA GPUs on */
+    /** Version of the sandbox that can be saved and restored, another build perhaps; "": none. */
+    const char *snapshots;
 };
 
 struct syn_runtime_ops {
@@ -261,6 +276,14 @@ struct syn_runtime_ops {
      */
     int (*exec)(void *self, struct syn_instance *instance, const struct syn_exec_spec *spec,
                 struct syn_exec **ret_exec, struct syn_err *err);
+
+    /** Save a running instance that was prepared as `saved`, its memory and all, as the new folder
+     *  `folder`, which is on the file system of the instance's own. It ends with that, whether it
+     *  could be saved or not. Whole or not at all, but not on the disk yet. Optional: NULL for a
+     *  driver that cannot. Blocks: tenths of a second.
+     *  Returns 0; CONFLICT when it does not run; UNSUPPORTED, TIMEOUT, IO. */
+    int (*checkpoint)(void *self, struct syn_instance *instance, const char *folder,
+                      struct syn_err *err);
 
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
