@@ -31,6 +31,7 @@
 #include <synor/runtime/native.h>
 
 #include "cache_priv.h"
+#include "saved_priv.h"
 #include "start_priv.h"
 
 #define AGT_PATH_MAX      1024
@@ -116,6 +117,7 @@ struct syn_agent {
     pthread_mutex_t fetch_lock;   /* one download at a time: the second finds it in the cache */
     int64_t cache_bytes_max;      /* 0: the cache's default */
     struct agt_cache cache;       /* under `fetch_lock` */
+    struct agt_saved saved;       /* snapshots of functions; under `lock` */
     pthread_mutex_t volumes_lock; /* making, mounting and removing of volumes */
     pthread_mutex_t volumes_turn; /* who has one brought up, which may take long; taken first */
     struct syn_net *net;          /* of instances; NULL: this node has none, */
@@ -200,12 +202,14 @@ struct agt_instance {
     struct syn_runtime door_runtime;
     char door_address[AGT_RESOLVER_MAX]; /* on the account's network; "": none */
 
-    atomic_bool changed;            /* since the thread looked */
-    bool preparing_told;            /* whose turn it is */
-    bool noticed;                   /* likewise: the program has been told why it must stop */
-    bool finished;                  /* likewise: it has ended, and the server knows all of it */
-    struct agt_start start;         /* likewise: of a function's, how it came */
-    char gateway[AGT_RESOLVER_MAX]; /* likewise: where it asks for names; "": nowhere of ours */
+    atomic_bool changed;              /* since the thread looked */
+    bool preparing_told;              /* whose turn it is */
+    bool noticed;                     /* likewise: the program has been told why it must stop */
+    bool finished;                    /* likewise: it has ended, and the server knows all of it */
+    struct agt_start start;           /* likewise: of a function's, how it came */
+    struct agt_saving *saving;        /* likewise: the snapshot to be made of it; NULL: none */
+    char saved_key[SYN_CID_TEXT_MAX]; /* likewise: which snapshot it went on from; "": none */
+    char gateway[AGT_RESOLVER_MAX];   /* likewise: where it asks for names; "": nowhere of ours */
     char id[SYN_ID_MAX];
     char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends; under
                                                                      the agent's lock */
@@ -480,6 +484,9 @@ void agt_table_free(struct syn_agent *agent);
 SYN_MUST int agt_watch_begin(struct agt_instance *instance, struct syn_err *err);
 /** Something has changed: the server's word, or that the agent stops. Called under the lock. */
 void agt_wake(struct syn_agent *agent);
+/** Do `work` on a thread of its own, which the agent waits for when it stops. Under the lock. */
+SYN_MUST int agt_watch_beside(struct syn_agent *agent, void (*work)(void *arg), void *arg,
+                              struct syn_err *err);
 /** Wait until nobody has any instance; the agent is stopping. */
 void agt_watch_close(struct syn_agent *agent);
 

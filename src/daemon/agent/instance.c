@@ -559,6 +559,7 @@ keep_ended(struct agt_instance *instance, struct syn_err *err)
 static void
 let_down(struct agt_instance *instance)
 {
+    instance->saving = agt_saving_free(instance->saving);
     instance->snapshots = agt_snapshots_free(instance->snapshots);
     instance->ship = agt_ship_free(instance->ship);
     instance->care = agt_care_free(instance->care);
@@ -751,6 +752,8 @@ conclude(struct agt_instance *instance)
 
     if (!has_ended(instance, &status))
         return AGT_ENDS; /* what has told its end cannot be read just now */
+    if (status.reason != SYN_EXIT_STOPPED)
+        agt_saved_failed(instance, status.message);
     for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);
          tries++) {
         syn_log_err(SYN_LOG_WARN, "instance.finish-failed", &err);

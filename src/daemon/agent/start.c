@@ -82,9 +82,8 @@ static int
 start_by(const char *way, struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
          struct syn_err *err)
 {
-    (void)doc;
-    (void)wish;
-    (void)err;
+    if (syn_str_eq(way, ways[AGT_WAY_SNAPSHOT]))
+        return agt_saved_start(instance, doc, wish, err);
     if (way[0] != '\0' && !syn_str_eq(way, ways[AGT_WAY_COLD]))
         agt_start_note(instance, "this node's agent does not know that way to start");
     return AGT_START_CANNOT;
@@ -141,4 +140,5 @@ void
 agt_start_told(struct agt_instance *instance)
 {
     instance->start.kept = false;
+    agt_saved_ready(instance);
 }

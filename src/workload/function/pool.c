@@ -103,8 +103,7 @@ make_env(const struct making *making, json_t **ret, struct syn_err *err)
 static const char *
 start_way(const struct making *making)
 {
-    (void)making;
-    return "cold";
+    return making->spec.snapstart ? "snapshot" : "cold";
 }
 
 static int
