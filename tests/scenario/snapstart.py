@@ -45,6 +45,14 @@ def burst(count=3, name="kept"):
         return list(pool.map(lambda _: call(name), range(count)))
 
 
+def until_instances(count, seconds=25):
+    """One answer of each of so many instances."""
+    found, ends = {}, time.monotonic() + seconds
+    while len(found) < count and time.monotonic() < ends:
+        found.update({each["instance"]: each for each in burst(count + 1)})
+    return list(found.values())
+
+
 def firsts(p, name="kept"):
     """The records of the first calls of instances, by how these came."""
     return [row for row in p.json(*FUNCTION, "invocations", name)["items"] if row["way"] != "warm"]
@@ -74,18 +82,89 @@ def what_cannot_be_saved_is_refused(p):
     check("python3 alone" in refused, refused)
 
 
-@case
-def instances_go_on_from_a_snapshot(p):
+def need_snapshots(p):
     need_sandbox(p)
     need_networks(p)
+    if not any(row.get("snapshots") for row in p.wait_node()["status"]["sandboxes"]):
+        raise Skip("no gVisor here restores snapshots: scripts/gvisor gets one")
+
+
+@case
+def instances_go_on_from_a_snapshot(p):
+    need_snapshots(p)
     p.cli("secret", "set", "door-key", stdin="first\n")
     deploy(p, "kept", MAIN, "--snapstart", "--secret", "door-key")
     wait_until("a snapshot is made", 40, lambda: kept(p))
-    answers = burst()
-    time.sleep(1)
-    print("#", json.dumps(firsts(p), indent=1).replace("\n", "\n#"))
-    print(p.log_tail().replace("\n", "\n#"))
-    print("#", json.dumps(answers, indent=1).replace("\n", "\n#"))
+    answers = until_instances(3)
+    gone_on = [each for each in answers if each["was"] != each["instance"]]
+    check(len(gone_on) >= 2, answers)
+    equal(len({each["loaded"] for each in gone_on}), 1, answers)
+    check(all(each["loaded"] != gone_on[0]["loaded"] for each in answers if each not in gone_on))
+    for drawn in zip(*(each["drawn"] for each in answers)):
+        equal(len(set(drawn)), len(answers), answers)
+    for each in answers:
+        check(abs(each["time"] - time.time()) < 120, each)
+        equal((each["secret"], each["now"], each["left"], each["snapshot"]),
+              ("first", "first", [], False), each)
+    ways = {row["instance"]: row for row in wait_until("it is on record", 10, lambda: next(
+        (rows for rows in [firsts(p)] if len(rows) >= len(answers)), None))}
+    for each in gone_on:
+        row = ways[each["instance"]]
+        equal(row["way"], "snapshot", row)
+        check(row["stages_us"]["restore"] > 0 and "create" not in row["stages_us"], row)
+
+
+@case
+def a_secret_that_was_changed_is_in_no_snapshot(p):
+    need_snapshots(p)
+    before = kept(p)
+    p.cli("secret", "set", "door-key", stdin="second\n")
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders())
+    answer = call()
+    equal((answer["secret"], answer["now"]), ("second", "second"), answer)
+    wait_until("another snapshot is made", 40, lambda: set(kept(p)) - set(before))
+    answers = until_instances(2)
+    check(any(each["was"] != each["instance"] for each in answers), answers)
+    equal({(each["secret"], each["now"]) for each in answers}, {("second", "second")}, answers)
+
+
+@case
+def what_is_damaged_starts_cold(p):
+    need_snapshots(p)
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders())
+    for folder in kept(p):
+        with open(folder / "image" / "pages.img", "r+b") as file:
+            file.seek(5 << 20)
+            file.write(b"damage")
+    answer = call()
+    equal((answer["secret"], answer["was"]), ("second", answer["instance"]), answer)
+    check("snapshot.damaged" in p.log.read_text() and "was damaged" in p.log.read_text(),
+          p.log_tail())
+    row = wait_until("it is on record", 10, lambda: next(
+        (row for row in firsts(p) if row["instance"] == answer["instance"]), None))
+    equal(row["way"], "cold", row)
+
+
+@case
+def what_writes_files_starts_cold(p):
+    need_snapshots(p)
+    had = len(kept(p))
+    deploy(p, "writes", "open('/tmp/model', 'w').close()\n" + MAIN, "--snapstart", "--secret",
+           "door-key")
+    wait_until("it is said", 40, lambda: "it writes files" in p.log.read_text())
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders())
+    answer = call("writes")
+    equal(answer["was"], answer["instance"])
+    check(len(kept(p)) <= had + 1, kept(p))  # the other function's is made anew
+
+
+@case
+def nothing_of_them_stays(p):
+    for function in p.json(*FUNCTION, "list")["items"]:
+        p.cli(*FUNCTION, "delete", function["name"], "--yes", "--no-wait")
+    wait_until("they are gone", 60, lambda: not p.json(*FUNCTION, "list")["items"])
+    folders = [path.name for path in (p.home / "agent" / "runtime").glob("probe-*")]
+    equal(folders, [])
 
 
 if __name__ == "__main__":

@@ -265,7 +265,7 @@ agt_saved_refuse(struct syn_agent *agent, const char *key, const char *why)
 {
     struct agt_saved_row *row;
 
-    syn_log(SYN_LOG_WARN, "snapshot.refused", "snapshot=%s why=\"%s\"", key, why);
+    syn_log_kv(SYN_LOG_WARN, "snapshot.refused", "snapshot", key, "why", why, NULL);
     (void)pthread_mutex_lock(&agent->lock);
     row = row_of(&agent->saved, key);
     row->not_before_ms = syn_mono_ms(agent->world) + RETRY_MS;
