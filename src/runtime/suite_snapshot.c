@@ -54,6 +54,29 @@ value_of(const struct syn_run *run, const char *name, char out[64])
     (void)snprintf(out, 64, "%.*s", (int)strcspn(at + strlen(name), "\n"), at + strlen(name));
 }
 
+/* Go on from `folder`, in a sandbox that was made ahead perhaps, to the end. */
+static void
+restore(struct syn_run *run, const char *folder, const char *word, bool ahead)
+{
+    struct syn_instance_spec spec = {.argv = argv, .restore = folder, .ahead = ahead};
+    struct syn_instance_status status;
+    struct syn_err err = {0};
+
+    if (!ahead) {
+        spec.resume = word;
+        spec.resume_len = strlen(word);
+        syn_run_all(run, &spec);
+        return;
+    }
+    syn_run_prepare(run, &spec);
+    assert_done(CALL(create, run->instance, &err), &err);
+    assert_done(CALL(poll, run->instance, &status, &err), &err);
+    assert_int_equal(status.state, SYN_INSTANCE_PREPARED);
+    assert_done(CALL(go_on, run->instance, word, strlen(word), &err), &err);
+    syn_run_await(run);
+    syn_run_read_log(run);
+}
+
 void
 syn_suite_saved_goes_on_as_others(void **state)
 {
@@ -68,11 +91,7 @@ syn_suite_saved_goes_on_as_others(void **state)
     assert_done(save(&first, folder, &err), &err);
     syn_run_end(&first);
     for (int i = 0; i < 2; i++) {
-        const char *const words[] = {"one", "two"};
-        struct syn_instance_spec spec = {
-            .argv = argv, .restore = folder, .resume = words[i], .resume_len = 3};
-
-        syn_run_all(&runs[i], &spec);
+        restore(&runs[i], folder, i == 0 ? "one" : "two", i == 1);
         syn_suite_assert_reason(&runs[i], SYN_EXIT_FAILED);
         assert_int_equal(runs[i].status.exit_code, 3);
         value_of(&runs[i], "kept=", kept[i]);
@@ -108,6 +127,17 @@ syn_suite_damaged_does_not_start(void **state)
     syn_run_prepare(&run, &spec);
     assert_true(CALL(start, run.instance, &err) < 0);
     assert_true(CALL(checkpoint, run.instance, folder, &err) < 0);
+    syn_run_end(&run);
+    spec.ahead = true;
+    spec.resume = NULL;
+    syn_run_prepare(&run, &spec);
+    assert_done(CALL(create, run.instance, &err), &err);
+    assert_true(CALL(go_on, run.instance, "", 0, &err) < 0);
+    syn_run_await(&run);
+    syn_suite_assert_reason(&run, SYN_EXIT_START);
+    syn_run_end(&run);
+    syn_run_prepare(&run, &spec); /* one that nobody starts */
+    assert_done(CALL(create, run.instance, &err), &err);
     assert_int_equal(access(folder, F_OK), -1);
     syn_run_end(&run);
 }

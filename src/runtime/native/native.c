@@ -45,6 +45,7 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
         .grace_ms = spec->grace_ms > 0 ? spec->grace_ms : GRACE_DEFAULT,
         .stop_signal = spec->stop_signal,
         .eager_ms = spec->eager_ms,
+        .ahead = spec->ahead && spec->restore ? 1 : 0,
         .log_bytes_max = spec->log_bytes_max > 0 ? spec->log_bytes_max : LOG_DEFAULT,
     };
     uint32_t hash = 2166136261u;
@@ -89,19 +90,19 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
     return rc;
 }
 
-/* The word for what is restored, for its user alone, who may remove it. */
+/* The word for what is restored, for its user alone, who may remove it: into the scratch space. */
 static int
-lay_resume(const struct syn_instance_spec *spec, int dir, uid_t uid, gid_t gid, struct syn_err *err)
+lay_resume(int dir, const char *word, size_t len, struct syn_err *err)
 {
     const char *name = SYN_SNAPSHOT_RESUME + strlen("/synor/");
+    struct stat st;
     SYN_FD(fd);
 
-    if (!spec->resume)
-        return SYN_OK;
     fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
-    if (fd < 0 || fchown(fd, uid, gid) < 0)
+    if (fd < 0 || fstatat(dir, "scratch", &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchown(fd, st.st_uid, st.st_gid) < 0)
         return SYN_FAIL_SYS(err, errno, "writing %s", name);
-    return syn_fd_write_all(fd, spec->resume, spec->resume_len, err);
+    return syn_fd_write_all(fd, word, len, err);
 }
 
 /* The program's own folders, in a space that is mounted at `at`. */
@@ -136,7 +137,7 @@ furnish_scratch(const struct syn_instance_spec *spec, const struct syn_plan *pla
         if (fchmodat(dir, folder, 01777, 0) < 0)
             return SYN_FAIL_SYS(err, errno, "opening %s to the instance", folder);
     }
-    return lay_resume(spec, dir, uid, gid, err);
+    return spec->resume ? lay_resume(dir, spec->resume, spec->resume_len, err) : SYN_OK;
 }
 
 static int
@@ -341,6 +342,30 @@ native_start(void *self, struct syn_instance *instance, struct syn_err *err)
     return syn_instance_start(instance, &native->supervisor, err);
 }
 
+static int
+native_create(void *self, struct syn_instance *instance, struct syn_err *err)
+{
+    if (!instance->plan.ahead)
+        return SYN_FAIL(err, SYN_E_INVALID, "instance %s was not prepared for that",
+                        instance->plan.id);
+    return native_start(self, instance, err);
+}
+
+static int
+native_go_on(void *self, struct syn_instance *instance, const char *word, size_t len,
+             struct syn_err *err)
+{
+    SYN_FD(scratch);
+    int rc;
+
+    (void)self;
+    scratch = openat(instance->dir, SYN_DIR_SCRATCH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (scratch < 0)
+        return SYN_FAIL_SYS(err, errno, "opening the scratch space of %s", instance->plan.id);
+    rc = lay_resume(scratch, word, len, err);
+    return rc < 0 ? rc : syn_instance_go_on(instance, err);
+}
+
 static void
 native_warm(void *self)
 {
@@ -529,6 +554,8 @@ static const struct syn_runtime_ops native_ops = {
     .stats = native_stats,
     .exec = native_exec,
     .checkpoint = native_checkpoint,
+    .create = native_create,
+    .go_on = native_go_on,
     .paths = native_paths,
     .isolation = native_isolation,
     .place = native_place,

@@ -66,6 +66,7 @@ static const struct plan_field plan_fields[] = {
     TEXT_LATER(runtime),
     TEXT_LATER(handler),
     TEXT_LATER(restore),
+    NUMBER_LATER(ahead),
     PLACE_TEXT(netns),
     PLACE_TEXT(bridge),
     PLACE_TEXT(port),

@@ -52,6 +52,7 @@ struct syn_plan {
     char address[64];
     char runtime[128]; /* container runtime's socket, "unix:..."; "": the tool is run natively */
     char handler[32];  /* its runtime class */
+    int64_t ahead;     /* 1: its sandbox is made first, and waits to be filled */
     char restore[SYN_INSTANCE_PATH_MAX]; /* what was saved and goes on here; "": argv is run */
     struct syn_net_place place;          /* on the account's bridge; .netns "" for none */
 };

@@ -135,6 +135,7 @@ struct syn_instance_spec {
     const char *restore;
     const char *resume;
     size_t resume_len;
+    bool ahead; /* with `restore`: its sandbox is made by create(), and go_on() takes the word */
 };
 
 enum syn_instance_state {
@@ -284,6 +285,14 @@ struct syn_runtime_ops {
      *  Returns 0; CONFLICT when it does not run; UNSUPPORTED, TIMEOUT, IO. */
     int (*checkpoint)(void *self, struct syn_instance *instance, const char *folder,
                       struct syn_err *err);
+
+    /** Make the sandbox of one that was prepared `ahead`, which is still PREPARED then. Optional,
+     *  with the next: NULL for a driver that cannot. Blocks and returns as start(). */
+    int (*create)(void *self, struct syn_instance *instance, struct syn_err *err);
+    /** Start one that was created: it goes on from its snapshot, with `word` in
+     *  SYN_SNAPSHOT_RESUME. Blocks and returns as start(). */
+    int (*go_on)(void *self, struct syn_instance *instance, const char *word, size_t len,
+                 struct syn_err *err);
 
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
