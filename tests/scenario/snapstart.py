@@ -108,6 +108,7 @@ def instances_go_on_from_a_snapshot(p):
               ("first", "first", [], False), each)
     ways = {row["instance"]: row for row in wait_until("it is on record", 10, lambda: next(
         (rows for rows in [firsts(p)] if len(rows) >= len(answers)), None))}
+    print("#", json.dumps([row["stages_us"] for row in ways.values()]))
     for each in gone_on:
         row = ways[each["instance"]]
         equal(row["way"], "snapshot", row)

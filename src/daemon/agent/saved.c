@@ -31,6 +31,7 @@
 #include <synor/infra/secret_file.h>
 
 #include "saving_priv.h"
+#include "spare_priv.h"
 
 #define FORMAT       1
 #define HASH_AT_ONCE 65536
@@ -392,15 +393,12 @@ may_be_saved(struct agt_instance *instance, const struct agt_wish *wish)
     return why == NULL;
 }
 
-/* It did not go on. Whatever was begun goes, so that it can start in another way. */
+/* Whatever was begun goes, so that it can start in another way. */
 static int
-undo(struct agt_instance *instance, const char *key, const char *why, struct syn_err *err)
+clear(struct agt_instance *instance, struct syn_err *err)
 {
-    char path[AGT_PATH_MAX], note[AGT_START_NOTE_MAX];
+    char path[AGT_PATH_MAX];
 
-    (void)snprintf(note, sizeof(note), "its snapshot did not go on: %.120s", why);
-    agt_start_note(instance, note);
-    agt_saved_refuse(instance->agent, key, note);
     agt_names_leave(instance);
     instance->paths = NULL;
     if (instance->handle != NULL)
@@ -409,6 +407,58 @@ undo(struct agt_instance *instance, const char *key, const char *why, struct syn
         0)
         return SYN_E_IO;
     return AGT_START_CANNOT;
+}
+
+/* It did not go on. */
+static int
+undo(struct agt_instance *instance, const char *key, const char *why, struct syn_err *err)
+{
+    char note[AGT_START_NOTE_MAX];
+
+    (void)snprintf(note, sizeof(note), "its snapshot did not go on: %.120s", why);
+    agt_start_note(instance, note);
+    agt_saved_refuse(instance->agent, key, note);
+    return clear(instance, err);
+}
+
+/* In a sandbox that waits. Returns NONE_YET where there is none, or it has died. */
+static int
+go_on(struct agt_instance *instance, const json_t *doc, const struct syn_buf *word,
+      struct syn_err *err)
+{
+    const struct syn_runtime *runtime = &instance->runtime;
+    struct syn_err local = {0};
+    int rc;
+
+    if (!agt_spare_take(instance, instance->saved_key))
+        return NONE_YET;
+    rc = agt_instance_enter(instance, doc, &local);
+    agt_names_await(instance);
+    if (rc == SYN_OK)
+        rc = runtime->ops->go_on(runtime->self, instance->handle, word->data, word->len, &local);
+    if (rc == SYN_OK)
+        return rc;
+    syn_log_err(SYN_LOG_WARN, "spare.did-not-go-on", &local);
+    rc = clear(instance, err);
+    agt_spare_forget(instance);
+    return rc < 0 ? rc : NONE_YET;
+}
+
+/* In a sandbox of its own, that is made for it. */
+static int
+restore(struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
+        const struct syn_buf *word, struct syn_err *err)
+{
+    const char *hostname = wish->spec.hostname;
+    int rc;
+
+    wish->spec.resume = word->data;
+    wish->spec.resume_len = word->len;
+    wish->spec.hostname = AGT_SAVED_HOST;
+    rc = agt_instance_start_cold(instance, doc, wish, err);
+    wish->spec.restore = wish->spec.resume = NULL;
+    wish->spec.hostname = hostname;
+    return rc;
 }
 
 int
@@ -434,17 +484,21 @@ agt_saved_start(struct agt_instance *instance, const json_t *doc, struct agt_wis
         rc = make_word(wish, &word, err);
     if (rc != SYN_OK)
         return rc;
+    (void)syn_str_copy(instance->saved_key, sizeof(instance->saved_key), key);
     (void)snprintf(image, sizeof(image), "%s/image", folder);
     wish->spec.restore = image;
-    wish->spec.resume = word.data;
-    wish->spec.resume_len = word.len;
-    rc = agt_instance_start_cold(instance, doc, wish, &local);
-    wish->spec.restore = wish->spec.resume = NULL;
-    if (rc < 0)
-        return undo(instance, key, local.msg, err);
-    (void)syn_str_copy(instance->saved_key, sizeof(instance->saved_key), key);
+    rc = go_on(instance, doc, &word, err);
+    if (rc == NONE_YET && restore(instance, doc, wish, &word, &local) < 0)
+        rc = undo(instance, key, local.msg, err);
+    wish->spec.restore = NULL;
+    if (rc < 0 || rc == AGT_START_CANNOT) {
+        instance->saved_key[0] = '\0';
+        return rc;
+    }
     agt_start_way(instance, AGT_WAY_SNAPSHOT);
     agt_start_lap(instance, AGT_STAGE_RESTORE);
+    if (agt_saving_new(instance, doc, key, &instance->saving, &local) < 0) /* for more sandboxes */
+        syn_log_err(SYN_LOG_WARN, "snapshot.not-planned", &local);
     return SYN_OK;
 }
 

@@ -8,7 +8,9 @@
 
 #include <synor/base/err.h>
 #include <synor/base/json.h>
+#include <synor/base/world.h>
 #include <synor/infra/cid.h>
+#include <synor/runtime/runtime_ops.h>
 
 struct syn_agent;
 struct agt_instance;
@@ -16,10 +18,23 @@ struct agt_saving;
 struct agt_wish;
 
 #define AGT_SAVED_SEEN 16
+#define AGT_SAVED_HOST "function" /* what programs are called that go on from snapshots */
+#define AGT_SPARES_MAX 4          /* sandboxes that wait, some 35 MB each */
+
+/** A sandbox that was made ahead for a snapshot. */
+struct agt_spare {
+    char key[SYN_CID_TEXT_MAX];
+    char id[SYN_ID_MAX];
+    struct syn_runtime runtime;
+    struct syn_instance *handle;
+    int64_t made_ms;
+};
 
 /** What the agent remembers of snapshots; under its lock. */
 struct agt_saved {
-    bool making; /* one at a time */
+    bool making;                             /* one at a time */
+    struct agt_spare spares[AGT_SPARES_MAX]; /* see spare.c */
+    size_t spares_count;
     unsigned next;
     struct agt_saved_row {
         char key[SYN_CID_TEXT_MAX];
@@ -51,5 +66,14 @@ struct agt_saving *agt_saving_free(struct agt_saving *saving);
 SYN_MUST int agt_saved_seal(const char *folder, const char *sandbox, struct syn_err *err);
 /** Are the files in FOLDER/image what the manifest says? CORRUPT, NOTFOUND, IO. */
 SYN_MUST int agt_saved_verify(const char *folder, const char *sandbox, struct syn_err *err);
+
+/** As what the next agent finds of it: set instance->run. Under the lock. */
+void agt_spare_recall(struct agt_instance *instance);
+/** Is this the sandbox that an instance took? For what else has its name. */
+bool agt_spare_is_ours(struct syn_agent *agent, const char *id);
+/** End those that nobody came for in a while, or all. Blocks. */
+void agt_spares_rest(struct syn_agent *agent, bool all);
+/** End what an earlier agent made ahead and no instance took. Once all instances are known. */
+void agt_spares_sweep(struct syn_agent *agent);
 
 #endif

@@ -2,6 +2,7 @@
  * loads the code and waits. Its folder is among the trials of sandboxes, where the next agent
  * sweeps up what a kill leaves. */
 #include "saving_priv.h"
+#include "spare_priv.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,8 +16,7 @@
 #include <synor/base/str.h>
 #include <synor/base/tree.h>
 
-#define TRIAL_NAME   "probe-saved" /* swept as trials are */
-#define HOST_NAME    "function"
+#define TRIAL_NAME   "probe-saved"     /* swept as trials are */
 #define INSIDE       "/synor/scratch/" /* what paths.scratch shows */
 #define LOAD_MS      120000            /* as long as an instance may take to be ready */
 #define LOOK_MS      20
@@ -169,7 +169,7 @@ load_and_save(struct agt_saving *saving, const char *id, const char *dir, const 
     spec.id = id;
     spec.dir = dir;
     spec.env = env;
-    spec.hostname = HOST_NAME;
+    spec.hostname = AGT_SAVED_HOST;
     spec.isolation = saving->made_by->sandbox;
     spec.network = SYN_NETWORK_NONE;
     spec.dns = NULL;
@@ -241,9 +241,8 @@ make(struct agt_saving *saving, struct syn_err *err)
 }
 
 static void
-saving_main(void *arg)
+make_and_tell(struct agt_saving *saving)
 {
-    SYN_SCOPED(saving_scope) struct agt_saving *saving = arg;
     struct syn_agent *agent = saving->agent;
     int64_t begun_ms = syn_mono_ms(agent->world);
     struct syn_err err = {0};
@@ -254,6 +253,20 @@ saving_main(void *arg)
                 (long long)(syn_mono_ms(agent->world) - begun_ms));
     else if (rc != SYN_E_CANCELED)
         agt_saved_refuse(agent, saving->key, err.msg);
+}
+
+static void
+saving_main(void *arg)
+{
+    SYN_SCOPED(saving_scope) struct agt_saving *saving = arg;
+    struct syn_agent *agent = saving->agent;
+    char image[AGT_PATH_MAX];
+
+    (void)snprintf(image, sizeof(image), "%s/snapshots/%s/image", agent->data_dir, saving->key);
+    if (access(image, F_OK) != 0)
+        make_and_tell(saving);
+    if (access(image, F_OK) == 0)
+        agt_spares_fill(saving, image);
     (void)pthread_mutex_lock(&agent->lock);
     agent->saved.making = false;
     (void)pthread_mutex_unlock(&agent->lock);
