@@ -21,7 +21,7 @@ SECRET = os.environ["DOOR_KEY"]  # as it was when it was loaded
 NAME = os.environ["SYNOR_INSTANCE_ID"]
 
 def handler(event, context):
-    time.sleep(0.7)
+    time.sleep(0.4)
     return {"loaded": LOADED, "secret": SECRET, "now": os.environ["DOOR_KEY"],
             "instance": os.environ["SYNOR_INSTANCE_ID"], "was": NAME, "time": time.time(),
             "drawn": [random.random(), os.urandom(8).hex(), ssl.RAND_bytes(8).hex()],
@@ -108,7 +108,6 @@ def instances_go_on_from_a_snapshot(p):
               ("first", "first", [], False), each)
     ways = {row["instance"]: row for row in wait_until("it is on record", 10, lambda: next(
         (rows for rows in [firsts(p)] if len(rows) >= len(answers)), None))}
-    print("#", json.dumps([row["stages_us"] for row in ways.values()]))
     for each in gone_on:
         row = ways[each["instance"]]
         equal(row["way"], "snapshot", row)
@@ -120,7 +119,7 @@ def a_secret_that_was_changed_is_in_no_snapshot(p):
     need_snapshots(p)
     before = kept(p)
     p.cli("secret", "set", "door-key", stdin="second\n")
-    wait_until("nobody calls it", 30, lambda: not p.instance_folders())
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not sandboxes(p)[0])
     answer = call()
     equal((answer["secret"], answer["now"]), ("second", "second"), answer)
     wait_until("another snapshot is made", 40, lambda: set(kept(p)) - set(before))
@@ -129,10 +128,34 @@ def a_secret_that_was_changed_is_in_no_snapshot(p):
     equal({(each["secret"], each["now"]) for each in answers}, {("second", "second")}, answers)
 
 
+def sandboxes(p):
+    """Those made ahead that instances took, and those that wait."""
+    there = {path.name for path in (p.home / "agent" / "spares").iterdir()}
+    taken = {path.read_text() for path in (p.home / "agent" / "jobs").glob("*/run")}
+    return there & taken, there - taken
+
+
+@case
+def what_waits_ends_when_the_agent_is_killed(p):
+    need_snapshots(p)
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not sandboxes(p)[0])
+    wait_until("sandboxes wait", 30, lambda: len(sandboxes(p)[1]) == 4)
+    before = sandboxes(p)[1]
+    answer = call()
+    check(answer["was"] != answer["instance"], answer)
+    check(before & sandboxes(p)[0], before, sandboxes(p))
+    p.kill()
+    p.start()
+    p.wait_node()
+    wait_until("they are gone", 20, lambda: not sandboxes(p)[1] & before)
+    answer = call()
+    equal(answer["now"], "second", answer)
+
+
 @case
 def what_is_damaged_starts_cold(p):
     need_snapshots(p)
-    wait_until("nobody calls it", 30, lambda: not p.instance_folders())
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not sandboxes(p)[0])
     for folder in kept(p):
         with open(folder / "image" / "pages.img", "r+b") as file:
             file.seek(5 << 20)
@@ -153,7 +176,7 @@ def what_writes_files_starts_cold(p):
     deploy(p, "writes", "open('/tmp/model', 'w').close()\n" + MAIN, "--snapstart", "--secret",
            "door-key")
     wait_until("it is said", 40, lambda: "it writes files" in p.log.read_text())
-    wait_until("nobody calls it", 30, lambda: not p.instance_folders())
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not sandboxes(p)[0])
     answer = call("writes")
     equal(answer["was"], answer["instance"])
     check(len(kept(p)) <= had + 1, kept(p))  # the other function's is made anew
