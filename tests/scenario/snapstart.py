@@ -183,6 +183,14 @@ def what_writes_files_starts_cold(p):
 
 
 @case
+def what_has_random_numbers_of_its_own_starts_cold(p):
+    need_snapshots(p)
+    deploy(p, "own", "import sys\nsys.modules['cryptography.hazmat.bindings._rust'] = sys\n" + MAIN,
+           "--snapstart", "--secret", "door-key")
+    wait_until("it is said", 40, lambda: "cryptography draws random" in p.log.read_text())
+
+
+@case
 def nothing_of_them_stays(p):
     for function in p.json(*FUNCTION, "list")["items"]:
         p.cli(*FUNCTION, "delete", function["name"], "--yes", "--no-wait")

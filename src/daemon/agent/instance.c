@@ -652,8 +652,11 @@ take_over(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
     int tries = 0;
     int rc;
 
-    if (!is_there(instance))
+    if (!is_there(instance)) {
+        if (instance->run[0] != '\0')
+            agt_spare_forget(instance);
         return NOTHING_TAKEN_OVER;
+    }
     agt_runtime_of_folder(instance, doc);
     do { /* it may well run: what passes must not cost its life */
         rc = instance->runtime.ops->adopt(instance->runtime.self, agt_run_path(instance, path),

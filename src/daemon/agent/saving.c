@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #define INSIDE       "/synor/scratch/" /* what paths.scratch shows */
 #define LOAD_MS      120000            /* as long as an instance may take to be ready */
 #define LOOK_MS      20
+#define WORD_MAX     100
 #define UNUSED_MS    (INT64_C(24) * 3600 * 1000)
 #define SNAPSHOT_ENV "SYNOR_SNAPSHOT=1"
 
@@ -90,14 +92,27 @@ free_env(const char ***env)
     syn_free((void *)*env);
 }
 
+/* Does it wait to be saved? What it says instead, if anything, into why[WORD_MAX]: it is a program
+ * of the tenant's. */
 static bool
-has_word(const struct syn_instance_paths *paths)
+has_word(const struct syn_instance_paths *paths, char *why)
 {
     char path[AGT_PATH_MAX];
+    ssize_t got;
+    int fd;
 
     (void)snprintf(path, sizeof(path), "%.900s/%s", paths->scratch,
                    SYN_SNAPSHOT_WAITS + strlen(INSIDE));
-    return access(path, F_OK) == 0;
+    fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    got = read(fd, why, WORD_MAX - 1);
+    (void)close(fd);
+    why[SYN_MAX(got, 0)] = '\0';
+    for (char *c = why; *c != '\0'; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?';
+    return true;
 }
 
 /* Until it waits to be saved. */
@@ -106,8 +121,9 @@ await_word(const struct agt_saving *saving, struct syn_instance *handle,
            const struct syn_instance_paths *paths, struct syn_err *err)
 {
     int64_t until_ms = syn_mono_ms(saving->agent->world) + LOAD_MS;
+    char why[WORD_MAX] = "";
 
-    while (!has_word(paths)) {
+    while (!has_word(paths, why)) {
         struct syn_instance_status status;
         int rc = saving->runtime.ops->poll(saving->runtime.self, handle, &status, err);
 
@@ -121,7 +137,7 @@ await_word(const struct agt_saving *saving, struct syn_instance *handle,
         if (!agt_sleep(saving->agent, NULL, LOOK_MS))
             return SYN_FAIL(err, SYN_E_CANCELED, "the agent stops");
     }
-    return SYN_OK;
+    return why[0] == '\0' ? SYN_OK : SYN_FAIL(err, SYN_E_UNSUPPORTED, "%s", why);
 }
 
 /* Nothing of its disk is saved: has it written to it? */
