@@ -37,8 +37,8 @@ static const struct syn_cli_spec_key own[] = {
 };
 /* What the options of lists became. */
 static const struct syn_cli_spec_key lists[] = {
-    {"trigger", "triggers"}, {"code", "code"},      {"env", "env"},
-    {"env-file", "env"},     {"secret", "secrets"}, {"dependencies", "layer"},
+    {"trigger", "triggers"},    {"code", "code"},      {"env", "env"},
+    {"env-file", "env"},        {"secret", "secrets"}, {"dependencies", "layer"},
     {"snapstart", "snapstart"},
 };
 
