@@ -31,9 +31,8 @@ save(struct syn_run *run, const char *folder, struct syn_err *err)
     int rc;
 
     syn_run_start(run, &spec);
-    (void)snprintf(waits, sizeof(waits), "%s%s",
-                   syn_suite->runtime.ops->paths(run->instance)->scratch,
-                   SYN_SNAPSHOT_WAITS + strlen("/synor/scratch"));
+    (void)snprintf(waits, sizeof(waits), "%s/" SYN_SNAPSHOT_WAITS_FILE,
+                   syn_suite->runtime.ops->paths(run->instance)->scratch);
     for (int i = 0; access(waits, F_OK) != 0; i++) {
         assert_true(i < WAIT_TRIES);
         (void)poll(NULL, 0, 10);
@@ -49,8 +48,11 @@ value_of(const struct syn_run *run, const char *name, char out[64])
 {
     const char *at = strstr(syn_buf_text(&run->out), name);
 
-    if (!at)
+    out[0] = '\0';
+    if (!at) {
         fail_msg("no %s in: %s %s", name, syn_buf_text(&run->out), run->status.message);
+        return;
+    }
     (void)snprintf(out, 64, "%.*s", (int)strcspn(at + strlen(name), "\n"), at + strlen(name));
 }
 

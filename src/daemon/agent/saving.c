@@ -17,9 +17,8 @@
 #include <synor/base/str.h>
 #include <synor/base/tree.h>
 
-#define TRIAL_NAME   "probe-saved"     /* swept as trials are */
-#define INSIDE       "/synor/scratch/" /* what paths.scratch shows */
-#define LOAD_MS      120000            /* as long as an instance may take to be ready */
+#define TRIAL_NAME   "probe-saved" /* swept as trials are */
+#define LOAD_MS      120000        /* as long as an instance may take to be ready */
 #define LOOK_MS      20
 #define WORD_MAX     100
 #define UNUSED_MS    (INT64_C(24) * 3600 * 1000)
@@ -101,8 +100,7 @@ has_word(const struct syn_instance_paths *paths, char *why)
     ssize_t got;
     int fd;
 
-    (void)snprintf(path, sizeof(path), "%.900s/%s", paths->scratch,
-                   SYN_SNAPSHOT_WAITS + strlen(INSIDE));
+    (void)snprintf(path, sizeof(path), "%.900s/" SYN_SNAPSHOT_WAITS_FILE, paths->scratch);
     fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return false;
@@ -156,7 +154,7 @@ check_written(const char *dir, struct syn_err *err)
         open_dir = opendir(path);
         while (open_dir != NULL && rc == SYN_OK && (entry = readdir(open_dir)) != NULL)
             if (!syn_str_eq(entry->d_name, ".") && !syn_str_eq(entry->d_name, "..") &&
-                !syn_str_eq(entry->d_name, SYN_SNAPSHOT_WAITS + strlen(INSIDE)))
+                !syn_str_eq(entry->d_name, SYN_SNAPSHOT_WAITS_FILE))
                 rc = SYN_FAIL(err, SYN_E_UNSUPPORTED,
                               "it writes files while it is loaded (%.60s), which a snapshot "
                               "does not hold",

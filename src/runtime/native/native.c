@@ -94,7 +94,7 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
 static int
 lay_resume(int dir, const char *word, size_t len, struct syn_err *err)
 {
-    const char *name = SYN_SNAPSHOT_RESUME + strlen("/synor/");
+    const char *name = "scratch/" SYN_SNAPSHOT_RESUME_FILE;
     struct stat st;
     SYN_FD(fd);
 

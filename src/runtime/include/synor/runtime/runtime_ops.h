@@ -70,8 +70,10 @@ enum syn_network_mode {
 
 /** What checkpoint() saved goes on in many instances, so its program waits for a word first: it
  *  makes the one file when it is ready to be saved, and goes on when there is the other. */
-#define SYN_SNAPSHOT_WAITS  "/synor/scratch/.snapshot-waits"
-#define SYN_SNAPSHOT_RESUME "/synor/scratch/.snapshot-resume"
+#define SYN_SNAPSHOT_WAITS_FILE  ".snapshot-waits"
+#define SYN_SNAPSHOT_RESUME_FILE ".snapshot-resume"
+#define SYN_SNAPSHOT_WAITS       "/synor/scratch/" SYN_SNAPSHOT_WAITS_FILE
+#define SYN_SNAPSHOT_RESUME      "/synor/scratch/" SYN_SNAPSHOT_RESUME_FILE
 
 /** What one instance is. Borrowed for the call of prepare(); a zero in a limit means the default.
  */
