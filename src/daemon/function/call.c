@@ -170,6 +170,7 @@ call_drop(void *arg)
     gateway->answer_bytes -= call->answer_counted;
     if (call->version != NULL)
         fgw_version_unref(call->version);
+    fgw_door_leave(call);
     call->next = gateway->free_calls;
     gateway->free_calls = call;
 }
@@ -665,9 +666,7 @@ find_routed(struct fgw_call *call, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "no function is served at this path");
     call->function = route->function;
     rc = apply_cors(call, route, err);
-    return rc == SYN_OK && route->needs_key && !call->preflight
-               ? fgw_keys_admit(call, route->function, err)
-               : rc;
+    return rc == SYN_OK && !call->preflight ? fgw_door_head(call, route, err) : rc;
 }
 
 static int
@@ -784,6 +783,7 @@ fgw_call_serve(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct fgw_call *call = syn_http_req_identity(req);
     size_t size = 0;
+    int rc;
 
     (void)ctx;
     if (call->preflight) {
@@ -794,5 +794,6 @@ fgw_call_serve(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (size > 0 && syn_clock_ns() >= call->deadline_ns)
         return SYN_FAIL(err, SYN_E_TIMEOUT, "the request took more than %lld ms to arrive",
                         (long long)call->version->timeout_ms);
-    return begin(call, err);
+    rc = fgw_door_body(call, err);
+    return rc < 0 ? rc : begin(call, err);
 }

@@ -6,6 +6,7 @@
  *                          |                  |                threads
  *                          |                  `--> upstream.c  instances: HTTP on the loop
  *                          `--usage, records--> report.c --> the server
+ *   door.c: what a route asks of who calls it
  *   key.c: who may call what a key is needed for, and how often
  *   module.c: code fetched and compiled, on threads of its own
  *
@@ -193,6 +194,8 @@ struct fgw_route {
     uint32_t methods;
     bool has_cors;
     bool needs_key;
+    bool needs_token;
+    json_t *hmac; /* NULL, or what a request is signed with; borrowed as the texts of `cors` */
     struct fgw_cors cors;
 };
 
@@ -200,6 +203,7 @@ struct fgw_function {
     char id[SYN_ID_MAX], name[SYN_ID_MAX], account[SYN_ID_MAX];
     char state[32], reason[128];
     json_t *route_docs;
+    json_t *trust; /* whose tokens its routes take, or NULL */
     struct fgw_route *routes;
     size_t route_count;
     struct fgw_version **versions;
@@ -246,6 +250,8 @@ struct fgw_call {
     bool preflight, later, gone, retried, cors;
     char key[SYN_ID_MAX];   /* the name of the one that it came with, or "" */
     const char *key_header; /* what the function does not get, or NULL */
+    json_t *hmac;           /* what its body has to be signed with, or NULL; a reference */
+    char *subject;          /* of its token, or NULL */
     size_t skip;            /* bytes of the path that are not the function's */
     struct fgw_call *active_prev, *active_next, *wait_prev, *wait_next;
 
@@ -323,6 +329,17 @@ SYN_MUST int fgw_keys_admit(struct fgw_call *call, const struct fgw_function *fu
                             struct syn_err *err);
 /** Does the function get this header of the request's? */
 bool fgw_call_passes(const struct fgw_call *call, const char *header);
+
+/* --- the door --------------------------------------------------------------------------------- */
+
+/** May the call come in, as far as its head says? As fgw_keys_admit(); UNAVAILABLE: what its route
+ *  asks for cannot be checked. */
+SYN_MUST int fgw_door_head(struct fgw_call *call, const struct fgw_route *route,
+                           struct syn_err *err);
+/** And now that its body is there? UNAUTHENTICATED. */
+SYN_MUST int fgw_door_body(struct fgw_call *call, struct syn_err *err);
+/** Give back what the two kept. */
+void fgw_door_leave(struct fgw_call *call);
 
 /* --- guests ----------------------------------------------------------------------------------- */
 

@@ -233,6 +233,8 @@ add_ours(struct fgw_call *call, struct syn_buf *out, size_t body)
     add_header(out, "x-synor-trigger", fgw_trigger_name(call->trigger));
     if (call->key[0] != '\0')
         add_header(out, "x-synor-key", call->key);
+    if (call->subject != NULL)
+        add_header(out, "x-synor-subject", call->subject);
 }
 
 static int

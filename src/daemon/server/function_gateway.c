@@ -282,6 +282,8 @@ abridge(struct syn_server *server, json_t *function, struct syn_err *err)
     if (rc == SYN_OK)
         rc = add_routes(function, brief, err);
     if (rc == SYN_OK)
+        rc = srv_function_trust_add(server, syn_json_str(function, "account", ""), brief, err);
+    if (rc == SYN_OK)
         rc = add_versions(server, function, brief, err);
     if (rc < 0)
         return rc;
