@@ -39,6 +39,7 @@ up(const struct syn_cli_up *given)
                                          .gpu_sharing = given->gpu_sharing,
                                          .mps_pipes = given->mps_pipes,
                                          .runtime = given->runtime,
+                                         .containerd = given->containerd,
                                          .dns = given->dns,
                                          .mesh = given->mesh,
                                          .service_network = given->service_network,
@@ -67,6 +68,7 @@ agent(const struct syn_cli_agent *given)
                                          .gpu_sharing = given->gpu_sharing,
                                          .mps_pipes = given->mps_pipes,
                                          .runtime = given->runtime,
+                                         .containerd = given->containerd,
                                          .dns = given->dns,
                                          .mesh = given->mesh,
                                          .name = given->name,
@@ -106,8 +108,11 @@ simulate(const struct syn_cli_sim *given, json_t **ret, struct syn_buf *plot, st
 int
 main(int argc, char **argv)
 {
-    static const struct syn_cli_host host = {
-        .up = up, .agent = agent, .doctor = syn_daemon_doctor, .simulate = simulate};
+    static const struct syn_cli_host host = {.up = up,
+                                             .agent = agent,
+                                             .doctor = syn_daemon_doctor,
+                                             .simulate = simulate,
+                                             .runtime_config = syn_daemon_runtime_config};
 
     if (argc == 3 && strcmp(argv[1], "shim") == 0)
         return syn_shim_main(argc, argv);

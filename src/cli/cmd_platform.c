@@ -56,6 +56,7 @@
     {"gpu-sharing", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "off|time-slice|mps", "off", "Let jobs have shares of one GPU"}, \
     {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}, \
     {"runtime", 0, "DRIVER", SYN_CLI_TEXT, 0, 0, false, false, "native|container", "native", "What runs instances: runc and gVisor, or containerd first"}, \
+    {"containerd", 0, "SOCKET", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the node's own", "Containerd that is there, as /run/containerd/containerd.sock"}, \
     {"instance-dns", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "forward|own|off", "forward", "Names for services: theirs and others', theirs alone, none"}, \
     {"mesh-listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the way to the server", "Where other nodes reach this one's mesh; none: it has none"}
 
@@ -190,6 +191,30 @@ take_mesh(const struct syn_cli *cli, const char **ret, struct syn_err *err)
     return SYN_OK;
 }
 
+/* One that is there is used by the container driver alone. */
+static int
+take_runtime(const struct syn_cli *cli, const char **ret_runtime, const char **ret_containerd,
+             struct syn_err *err)
+{
+    const char *path = syn_cli_text(cli, "containerd", NULL);
+    bool by_unix = path != NULL && syn_str_starts(path, "unix:");
+
+    *ret_runtime = syn_cli_text(cli, "runtime", NULL);
+    *ret_containerd = path;
+    if (path == NULL)
+        return SYN_OK;
+    path += by_unix ? strlen("unix:") : 0;
+    path += by_unix && syn_str_starts(path, "//") ? strlen("//") : 0;
+    if (path[0] != '/' || path[1] == '/' || path[1] == '\0')
+        return SYN_FAIL(
+            err, SYN_E_INVALID,
+            "--containerd: \"%.80s\": expected a socket's absolute path, or unix:///PATH",
+            *ret_containerd);
+    if (!syn_str_eq(*ret_runtime != NULL ? *ret_runtime : "", "container"))
+        return SYN_FAIL(err, SYN_E_INVALID, "--containerd: goes with --runtime container");
+    return SYN_OK;
+}
+
 /* A provider's own prices. What they may be, the server says; that it is JSON, and an object, is
  * said here. */
 static int
@@ -317,12 +342,12 @@ start(struct syn_cli *cli, bool with_agent)
         return already_running(cli, status);
     if (take_paths(cli, &paths, &up, &err) < 0 || take_region(cli, &up.region, &err) < 0 ||
         (with_agent && (take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0 ||
-                        take_mesh(cli, &up.mesh, &err) < 0)))
+                        take_mesh(cli, &up.mesh, &err) < 0 ||
+                        take_runtime(cli, &up.runtime, &up.containerd, &err) < 0)))
         return syn_cli_fail(cli, &err);
     up.offer = prices_of(&words);
     up.labels = words.labels;
     up.bandwidth_bps = words.bandwidth_bps;
-    up.runtime = syn_cli_text(cli, "runtime", NULL);
     up.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     up.mps_pipes = words.mps_pipes;
     up.dns = syn_cli_text(cli, "instance-dns", NULL);
@@ -389,12 +414,12 @@ run_agent(struct syn_cli *cli)
     /* What can never be reached is told here, not in a log. */
     if (syn_client_new(&target, &client, &err) < 0 || take_region(cli, &agent.region, &err) < 0 ||
         take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0 ||
-        take_mesh(cli, &agent.mesh, &err) < 0)
+        take_mesh(cli, &agent.mesh, &err) < 0 ||
+        take_runtime(cli, &agent.runtime, &agent.containerd, &err) < 0)
         return syn_cli_fail(cli, &err);
     agent.offer = prices_of(&words);
     agent.labels = words.labels;
     agent.bandwidth_bps = words.bandwidth_bps;
-    agent.runtime = syn_cli_text(cli, "runtime", NULL);
     agent.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     agent.mps_pipes = words.mps_pipes;
     agent.dns = syn_cli_text(cli, "instance-dns", NULL);

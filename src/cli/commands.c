@@ -37,6 +37,7 @@ static const struct syn_cli_group groups[] = {
     {"bill", "Bills: what a run cost and why, and the proof of it"},
     {"market", "The spot market: buy and sell capacity"},
     {"node", "Machines that run instances"},
+    {"runtime", "Container runtimes that nodes use"},
     {"region", "Where nodes are"},
     {"region latency", "How far regions are from each other"},
 };
@@ -184,6 +185,7 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_node_price,
     &syn_cli_node_drain,
     &syn_cli_node_label,
+    &syn_cli_runtime_config,
     &syn_cli_region_latency_list,
     &syn_cli_region_latency_set,
     &syn_cli_sim_command,

@@ -133,6 +133,8 @@ struct syn_agent {
     struct syn_native *natives[2];             /* gVisor, runc; NULL: what runs things was given */
     struct syn_container *container;           /* NULL: containerd has nothing to do here */
     bool wants_container;                      /* --runtime container */
+    bool container_away;                       /* the heartbeat's: it was told so */
+    char containerd[AGT_PATH_MAX];             /* "unix:PATH" of one that is there; "": our own */
     size_t slots;                              /* in use of what follows: see runtimes.c */
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* a driver, or the one that was given, */
     struct syn_runtime_info infos[AGT_RUNTIMES]; /* and a class of sandboxes by it */
@@ -287,7 +289,7 @@ void agt_runtime_of_folder(struct agt_instance *instance, const json_t *doc);
 /** The class of those who do not say. */
 const char *agt_sandbox_default(const struct syn_agent *agent);
 /** [{name, version, platform, state, gpus, runtime}]. Owner: the caller's reference. */
-SYN_MUST int agt_sandboxes(const struct syn_agent *agent, json_t **ret, struct syn_err *err);
+SYN_MUST int agt_sandboxes(struct syn_agent *agent, json_t **ret, struct syn_err *err);
 
 /* --- instance networks (network.c)
  * ------------------------------------------------------------------------------ */

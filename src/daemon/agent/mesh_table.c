@@ -31,6 +31,7 @@ struct service {
     const json_t *doc;
     const char *id, *label, *name, *peer; /* peer: its name in TLS */
     const char *address;                  /* "10.127.0.1:80"; NULL: it has none */
+    const char *address6; /* "[fd53::a7f:1]:20000", with the front's port; NULL: it has none */
     bool tcp;
 };
 
@@ -54,7 +55,9 @@ struct make {
     size_t service_count;
     struct list ids; /* of the services that are diverted */
     struct list parties, backends, pairs, certs, diverts, callers;
+    struct list callers6;
     struct list out_http, out_tcp, in_http, in_tcp; /* struct syn_balancer_pair */
+    struct list out_http6, out_tcp6;
     struct list cert_ids;
     struct syn_err *err;
     int rc; /* the first failure */
@@ -140,6 +143,35 @@ read_service(struct make *make, const json_t *doc, struct service *ret)
 }
 
 static void
+divert(struct make *make, const struct service *service, const char *address)
+{
+    const struct agt_mesh_fronts *fronts = &make->world->fronts;
+    struct syn_net_divert *row = push(make, &make->diverts, sizeof(*row));
+    const char **id = push(make, &make->ids, sizeof(*id));
+
+    if (id != NULL)
+        *id = service->id;
+    if (row != NULL)
+        *row = (struct syn_net_divert){.address = address,
+                                       .port = (uint16_t)syn_json_i64(service->doc, "port", 0),
+                                       .to = service->tcp ? fronts->out_tcp : fronts->out_http};
+}
+
+/* Its address of IPv6, as a caller's connection comes to the front. */
+static void
+add_address6(struct make *make, struct service *service)
+{
+    const struct agt_mesh_fronts *fronts = &make->world->fronts;
+    char address[SYN_MESH_SIZE6];
+
+    if (!fronts->six || !syn_mesh_address6(syn_json_str(service->doc, "address", ""), address))
+        return;
+    service->address6 = text(make, "[%s]:%u", address,
+                             (unsigned)(service->tcp ? fronts->out_tcp : fronts->out_http));
+    divert(make, service, text(make, "%s", address));
+}
+
+static void
 read_services(struct make *make)
 {
     const struct agt_mesh_world *world = make->world;
@@ -149,23 +181,14 @@ read_services(struct make *make)
     make->services = room(make, (syn_map_count(world->services) + 1) * sizeof(*make->services));
     while (make->rc == SYN_OK && syn_map_next(world->services, &cursor, NULL, &value)) {
         struct service *service = &make->services[make->service_count];
-        struct syn_net_divert *divert;
-        const char **id;
 
         if (!read_service(make, value, service))
             continue;
         make->service_count++;
         if (service->address == NULL)
             continue;
-        divert = push(make, &make->diverts, sizeof(*divert));
-        id = push(make, &make->ids, sizeof(*id));
-        if (id != NULL)
-            *id = service->id;
-        if (divert != NULL)
-            *divert = (struct syn_net_divert){.address = syn_json_str(value, "address", ""),
-                                              .port = (uint16_t)syn_json_i64(value, "port", 0),
-                                              .to = service->tcp ? world->fronts.out_tcp
-                                                                 : world->fronts.out_http};
+        divert(make, service, syn_json_str(value, "address", ""));
+        add_address6(make, service);
     }
 }
 
@@ -226,6 +249,11 @@ read_callers(struct make *make)
         row = push(make, &make->callers, sizeof(*row));
         if (row != NULL)
             *row = (struct syn_balancer_caller){caller->address, party->name};
+        if (!make->world->fronts.six || caller->address6[0] == '\0')
+            continue;
+        row = push(make, &make->callers6, sizeof(*row));
+        if (row != NULL)
+            *row = (struct syn_balancer_caller){caller->address6, party->name};
     }
 }
 
@@ -377,6 +405,9 @@ add_out(struct make *make, const struct party *party, const struct service *serv
     *pair = (struct agt_mesh_pair){id, party->name, text(make, "%s", service->peer)};
     push_pair(make, service->tcp ? &make->out_tcp : &make->out_http, party->name, service->address,
               id);
+    if (service->address6 != NULL)
+        push_pair(make, service->tcp ? &make->out_tcp6 : &make->out_http6, party->name,
+                  service->address6, id);
 }
 
 /* One entry of what a service allows, as names of certificates. */
@@ -507,28 +538,35 @@ add_fronts(struct make *make)
 {
     const struct agt_mesh_fronts *at = &make->world->fronts;
     struct syn_balancer_table *table = &make->out->table;
-    struct syn_balancer_frontend *fronts = room(make, 4 * sizeof(*fronts));
+    struct syn_balancer_frontend *fronts = room(make, 6 * sizeof(*fronts));
     const struct syn_balancer_caller *callers =
         settle(make, &make->callers, sizeof(struct syn_balancer_caller));
+    const struct syn_balancer_caller *callers6 =
+        settle(make, &make->callers6, sizeof(struct syn_balancer_caller));
     const char *const *ids = settle(make, &make->cert_ids, sizeof(const char *));
     const struct {
         const char *id, *address;
         enum syn_balancer_mesh mesh;
         enum syn_balancer_mode mode;
         const struct list *pairs;
+        bool six;
     } rows[] = {
         {"out-http", text(make, "0.0.0.0:%u", at->out_http), SYN_BALANCER_MESH_OUT,
-         SYN_BALANCER_HTTP, &make->out_http},
+         SYN_BALANCER_HTTP, &make->out_http, false},
         {"out-tcp", text(make, "0.0.0.0:%u", at->out_tcp), SYN_BALANCER_MESH_OUT, SYN_BALANCER_TCP,
-         &make->out_tcp},
-        {"in-http", at->in_http, SYN_BALANCER_MESH_IN, SYN_BALANCER_HTTP, &make->in_http},
-        {"in-tcp", at->in_tcp, SYN_BALANCER_MESH_IN, SYN_BALANCER_TCP, &make->in_tcp},
+         &make->out_tcp, false},
+        {"out-http6", text(make, "[::]:%u", at->out_http), SYN_BALANCER_MESH_OUT, SYN_BALANCER_HTTP,
+         &make->out_http6, true},
+        {"out-tcp6", text(make, "[::]:%u", at->out_tcp), SYN_BALANCER_MESH_OUT, SYN_BALANCER_TCP,
+         &make->out_tcp6, true},
+        {"in-http", at->in_http, SYN_BALANCER_MESH_IN, SYN_BALANCER_HTTP, &make->in_http, false},
+        {"in-tcp", at->in_tcp, SYN_BALANCER_MESH_IN, SYN_BALANCER_TCP, &make->in_tcp, false},
     };
 
     for (size_t i = 0; fronts != NULL && i < SYN_LEN(rows); i++) {
         bool in = rows[i].mesh == SYN_BALANCER_MESH_IN;
 
-        if (in && make->world->authority == NULL)
+        if ((in && make->world->authority == NULL) || (rows[i].six && !at->six))
             continue;
         fronts[table->frontend_count++] = (struct syn_balancer_frontend){
             .id = rows[i].id,
@@ -537,8 +575,12 @@ add_fronts(struct make *make)
             .mode = rows[i].mode,
             .pairs = settle(make, rows[i].pairs, sizeof(struct syn_balancer_pair)),
             .pair_count = rows[i].pairs->count,
-            .callers = in ? NULL : callers,
-            .caller_count = in ? 0 : make->callers.count,
+            .callers = in            ? NULL
+                       : rows[i].six ? callers6
+                                     : callers,
+            .caller_count = in            ? 0
+                            : rows[i].six ? make->callers6.count
+                                          : make->callers.count,
             .certs = in ? ids : NULL,
             .cert_count = in ? make->cert_ids.count : 0,
         };
@@ -570,9 +612,10 @@ agt_mesh_table_make(const struct agt_mesh_world *world, struct agt_mesh_table *r
 {
     struct agt_mesh_table table = {.diverts = NULL};
     struct make make = {.world = world, .out = &table, .err = err};
-    struct list *const lists[] = {&make.parties, &make.backends, &make.pairs,    &make.certs,
-                                  &make.diverts, &make.callers,  &make.out_http, &make.out_tcp,
-                                  &make.in_http, &make.in_tcp,   &make.cert_ids, &make.ids};
+    struct list *const lists[] = {&make.parties,  &make.backends,  &make.pairs,    &make.certs,
+                                  &make.diverts,  &make.callers,   &make.out_http, &make.out_tcp,
+                                  &make.in_http,  &make.in_tcp,    &make.cert_ids, &make.ids,
+                                  &make.callers6, &make.out_http6, &make.out_tcp6};
 
     read_services(&make);
     read_callers(&make);

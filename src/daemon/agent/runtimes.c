@@ -11,6 +11,7 @@
  * the node was told later: its folder says which. */
 #include <dirent.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <synor/base/log.h>
 #include <synor/base/str.h>
@@ -81,12 +82,14 @@ has_pods(const struct syn_agent *agent)
 static int
 make_container(struct syn_agent *agent, const char *root, struct syn_err *err)
 {
-    struct syn_container_options options = {.root = root,
-                                            .pod_program = syn_pod_program,
-                                            .pod_program_len = syn_pod_program_len,
-                                            .pause_program = syn_pause_program,
-                                            .pause_program_len = syn_pause_program_len,
-                                            .net = agent->net};
+    struct syn_container_options options = {
+        .root = root,
+        .address = agent->containerd[0] != '\0' ? agent->containerd : NULL,
+        .pod_program = syn_pod_program,
+        .pod_program_len = syn_pod_program_len,
+        .pause_program = syn_pause_program,
+        .pause_program_len = syn_pause_program_len,
+        .net = agent->net};
     struct syn_container_report report;
     struct syn_err swept = {0};
     int rc = syn_container_new(&options, &agent->container, err);
@@ -95,7 +98,7 @@ make_container(struct syn_agent *agent, const char *root, struct syn_err *err)
         return rc;
     if (syn_container_sweep(agent->container, &swept) < 0)
         syn_log_err(SYN_LOG_WARN, "agent.sweep-failed", &swept);
-    syn_container_look(&report);
+    syn_container_classes(agent->container, &report);
     for (size_t i = 0; i < SYN_LEN(container_classes); i++) {
         if (syn_container_has_class(&report, container_classes[i]))
             add_slot(agent, syn_container_runtime(agent->container), CONTAINER,
@@ -106,10 +109,13 @@ make_container(struct syn_agent *agent, const char *root, struct syn_err *err)
 
 /* Without its containerd a node that is to use it says so, rather than to run things otherwise. */
 static int
-check_container(struct syn_err *err)
+check_container(const struct syn_agent *agent, struct syn_err *err)
 {
     struct syn_container_report report;
 
+    if (agent->containerd[0] != '\0')
+        return geteuid() == 0 ? SYN_OK
+                              : SYN_FAIL(err, SYN_E_UNSUPPORTED, "--containerd: needs root");
     syn_container_look(&report);
     return report.found ? SYN_OK
                         : SYN_FAIL(err, SYN_E_UNSUPPORTED,
@@ -121,7 +127,7 @@ static int
 make_all(struct syn_agent *agent, struct syn_err *err)
 {
     char root[AGT_PATH_MAX + 16];
-    int rc = agent->wants_container ? check_container(err) : SYN_OK;
+    int rc = agent->wants_container ? check_container(agent, err) : SYN_OK;
 
     (void)snprintf(root, sizeof(root), "%s/runtime", agent->data_dir);
     if (rc == SYN_OK && agent->wants_container)
@@ -278,9 +284,26 @@ class_has_gpus(const struct syn_agent *agent, const char *sandbox)
     return false;
 }
 
-int
-agt_sandboxes(const struct syn_agent *agent, json_t **ret, struct syn_err *err)
+/* A containerd that is not ours may go and come back: said once each time. */
+static bool
+containerd_away(struct syn_agent *agent)
 {
+    struct syn_err why = {0};
+    bool away = agent->container != NULL && agent->wants_container &&
+                syn_container_away(agent->container, &why);
+
+    if (away && !agent->container_away)
+        syn_log_err(SYN_LOG_WARN, "agent.containerd-away", &why);
+    else if (!away && agent->container_away)
+        syn_log_kv(SYN_LOG_INFO, "agent.containerd-back", NULL);
+    agent->container_away = away;
+    return away;
+}
+
+int
+agt_sandboxes(struct syn_agent *agent, json_t **ret, struct syn_err *err)
+{
+    bool away = containerd_away(agent);
     SYN_JSON(list);
     int rc = SYN_OK;
 
@@ -294,10 +317,10 @@ agt_sandboxes(const struct syn_agent *agent, json_t **ret, struct syn_err *err)
         if (!agent->works[i] || told_before(agent, i))
             continue;
         rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s, s:b, s:s, s:s}", "name", info->sandbox,
-                           "version", info->version, "platform", info->platform, "state", "ready",
-                           "gpus", class_has_gpus(agent, info->sandbox) ? 1 : 0, "runtime",
-                           info->driver, "snapshots",
-                           info->snapshots != NULL ? info->snapshots : "");
+                           "version", info->version, "platform", info->platform, "state",
+                           away && syn_str_eq(info->driver, CONTAINER) ? "away" : "ready", "gpus",
+                           class_has_gpus(agent, info->sandbox) ? 1 : 0, "runtime", info->driver,
+                           "snapshots", info->snapshots != NULL ? info->snapshots : "");
         if (rc == SYN_OK)
             rc = syn_json_append_take(list, row, err);
     }

@@ -697,7 +697,7 @@ challenged(void *arg)
 
 /* --- beginning and end ------------------------------------------------------------------------ */
 
-/* "ADDR", "ADDR:FIRST-LAST", "[ADDR]:FIRST-LAST". */
+/* "ADDR", "[ADDR]", "ADDR:FIRST-LAST", "[ADDR]:FIRST-LAST". */
 static int
 parse_publish(const char *text, struct srv_gateway *gateway, struct syn_err *err)
 {
@@ -706,10 +706,12 @@ parse_publish(const char *text, struct srv_gateway *gateway, struct syn_err *err
     uint64_t first = DEFAULT_FIRST, last = DEFAULT_LAST;
     bool good = syn_str_copy(copy, sizeof(copy), text);
 
-    colon = good && copy[0] == '[' ? strstr(copy, "]:") : strrchr(copy, ':');
+    colon = good && copy[0] == '[' ? strchr(copy, ']') : strrchr(copy, ':');
     if (good && copy[0] == '[' && colon != NULL) {
         host = copy + 1;
         *colon++ = '\0';
+        good = *colon == ':' || *colon == '\0';
+        colon = *colon == ':' ? colon : NULL;
     } else if (good && strchr(copy, ':') != colon) {
         colon = NULL; /* an address of IPv6 alone */
     }
@@ -726,7 +728,7 @@ parse_publish(const char *text, struct srv_gateway *gateway, struct syn_err *err
     if (!good || last < first + 2 || !gtw_address_join(host, (unsigned)first, address))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "--publish: expected ADDRESS or ADDRESS:FIRST-LAST with three ports or "
-                        "more, such as 127.0.0.1:30000-30999; got \"%s\"",
+                        "more, such as 127.0.0.1:30000-30999 or [::]:30000-30999; got \"%s\"",
                         text);
     (void)syn_str_copy(gateway->host, sizeof(gateway->host), host);
     gateway->first = (unsigned)first;

@@ -286,6 +286,31 @@ syn_link_default_route(int fd, const char *name, const struct syn_addr *gateway,
 }
 
 int
+syn_link_local_route(int fd, const char *name, const struct syn_prefix *network,
+                     struct syn_err *err)
+{
+    const struct rtmsg info = {.rtm_family = (uint8_t)network->addr.family,
+                               .rtm_dst_len = network->len,
+                               .rtm_table = RT_TABLE_LOCAL,
+                               .rtm_protocol = RTPROT_STATIC,
+                               .rtm_scope = RT_SCOPE_HOST,
+                               .rtm_type = RTN_LOCAL};
+    struct syn_err local = {0};
+    struct syn_nl nl;
+    unsigned index = 0;
+    int rc = need_index(fd, name, &index, err);
+
+    if (rc < 0)
+        return rc;
+    /* Other interfaces may have the same: each has its own. */
+    syn_nl_init(&nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND, &info, sizeof(info));
+    syn_nl_add(&nl, RTA_DST, network->addr.bytes, syn_addr_size(&network->addr));
+    syn_nl_add_u32(&nl, RTA_OIF, index);
+    rc = syn_nl_do(fd, &nl, "setting a local route", &local);
+    return done_before(rc, &local, err);
+}
+
+int
 syn_link_rate(int fd, const char *name, int64_t bits_s, uint32_t mtu, struct syn_err *err)
 {
     struct tcmsg info = {.tcm_family = AF_UNSPEC, .tcm_parent = TC_H_ROOT};

@@ -43,6 +43,10 @@ SYN_MUST int syn_link_address(int fd, const char *name, const struct syn_prefix 
 /** The default route of the gateway's family. One that is set is fine. */
 SYN_MUST int syn_link_default_route(int fd, const char *name, const struct syn_addr *gateway,
                                     struct syn_err *err);
+/** What is sent to `network` is for this machine, as long as there is the interface `name`. One
+ * that is set is fine. */
+SYN_MUST int syn_link_local_route(int fd, const char *name, const struct syn_prefix *network,
+                                  struct syn_err *err);
 /** What leaves by `name` is held to so many bits a second. */
 SYN_MUST int syn_link_rate(int fd, const char *name, int64_t bits_s, uint32_t mtu,
                            struct syn_err *err);

@@ -60,6 +60,15 @@ syn_net_forwarding(const struct syn_net *net, struct syn_err *err)
     return rc < 0 ? rc : syn_ns_set(v6, "1", err);
 }
 
+int
+syn_net_member_lead(const struct syn_net *net, const struct syn_member *member, struct syn_err *err)
+{
+    /* With the bridge it goes. */
+    return net->services6.addr.family == 0 || member->gateway6.addr.family == 0
+               ? SYN_OK
+               : syn_link_local_route(net->route, member->bridge, &net->services6, err);
+}
+
 static int
 create_bridge(struct syn_net *net, const struct syn_member *member, struct syn_err *err)
 {
@@ -77,7 +86,9 @@ create_bridge(struct syn_net *net, const struct syn_member *member, struct syn_e
     (void)snprintf(name, sizeof(name), "ipv6/conf/%s/accept_dad", member->bridge);
     if (rc == SYN_OK)
         rc = syn_ns_set(name, "0", err);
-    return rc < 0 ? rc : syn_link_address(net->route, member->bridge, &member->gateway6, err);
+    if (rc == SYN_OK)
+        rc = syn_link_address(net->route, member->bridge, &member->gateway6, err);
+    return rc < 0 ? rc : syn_net_member_lead(net, member, err);
 }
 
 static int

@@ -28,6 +28,7 @@ struct syn_cli_up {
     const char *gpu_sharing;     /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;       /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
     const char *runtime;         /* native or container; NULL: native */
+    const char *containerd;      /* socket of one that is there; NULL: the node's own */
     const char *dns;             /* of instances: forward, own or off; NULL: forward */
     const char *mesh;            /* where other nodes reach this one's: ADDRESS:PORT, none; NULL */
     const char *service_network; /* of services' virtual addresses; NULL: the usual one */
@@ -53,6 +54,7 @@ struct syn_cli_agent {
     const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
     const char *runtime;     /* native or container; NULL: native */
+    const char *containerd;  /* socket of one that is there; NULL: the node's own */
     const char *dns;         /* of instances: forward, own or off; NULL: forward */
     const char *mesh;        /* where other nodes reach this one's: ADDRESS:PORT, none; NULL */
     const char *name;        /* of the node; NULL: the host's */
@@ -93,6 +95,10 @@ struct syn_cli_host {
     /** Look at this machine; *ret is {"checks": [{id,name,state,detail,fix}], ...}, owned by the
      * caller. */
     int (*doctor)(json_t **ret, struct syn_err *err);
+    /** What a containerd that is there needs to be told for the node of `data_dir`; `config`: the
+     * text of its configuration. */
+    int (*runtime_config)(const char *data_dir, const char *config, struct syn_buf *out,
+                          struct syn_err *err);
     /** Simulate a cluster; *ret is the report of docs/sim.md, owned by the caller, `plot` (may be
      * NULL) gets a picture. */
     int (*simulate)(const struct syn_cli_sim *given, json_t **ret, struct syn_buf *plot,

@@ -27,6 +27,7 @@ struct syn_agent_options {
     const char *name; /* host name */
     int64_t cache_bytes_max; /* of content kept on disk; 0: half of the file system */
     const char *driver;      /* "native" or "container": what runs instances first; NULL: native */
+    const char *containerd;  /* "unix:PATH" of one that is there; NULL: the driver's own */
     const struct syn_runtime *runtime; /* runs the instances, instead of the sandboxes found here;
                                           kept: its state outlives the agent */
     const char *const *devices_argv;   /* a program that prints what `synor compute devices list

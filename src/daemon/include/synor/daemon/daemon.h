@@ -23,6 +23,7 @@ struct syn_daemon_options {
     const char *gpu_sharing;     /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;       /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
     const char *runtime;         /* "native" or "container"; NULL: native */
+    const char *containerd;      /* of one that is there, as the operator says; NULL: our own */
     const char *dns;             /* of instances: forward, own or off; NULL: forward */
     const char *mesh;            /* where other nodes reach this one's mesh; agent.h says how */
     const char *service_network; /* of services' virtual addresses; NULL: 10.127.0.0/16 */
@@ -40,6 +41,10 @@ struct syn_daemon_options {
     int ready_fd;         /* gets "ready\n", or "error: ...\n"; -1: nobody waits */
 };
 
+/** What a containerd that is there already lacks to be used by the node of `data_dir`. `config`:
+ * the text of its configuration. UNSUPPORTED, NOMEM. */
+SYN_MUST int syn_daemon_runtime_config(const char *data_dir, const char *config,
+                                       struct syn_buf *out, struct syn_err *err);
 /** Run a server (and an agent with it) until SIGTERM or SIGINT. Returns the exit status. */
 int syn_daemon_up(const struct syn_daemon_options *options);
 /** Run an agent alone until SIGTERM or SIGINT. Returns the exit status. */
