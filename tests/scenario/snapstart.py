@@ -66,7 +66,7 @@ def deploy(p, name, main, *options, code=0):
     folder = pathlib.Path(tempfile.mkdtemp(dir=p.home))
     (folder / "main.py").write_text(main)
     return p.cli(*FUNCTION, "deploy", "--name", name, "--runtime", "python3", "--code", folder,
-                 "--cpu", "0.4", "--idle", "1s", "--trigger", f"http:/{name}", *options, "--yes",
+                 "--cpu", "0.4", "--idle", "1s", "--prewarm", "off", "--trigger", f"http:/{name}", *options, "--yes",
                  code=code)
 
 

@@ -27,6 +27,7 @@
 #include <synor/infra/crypto.h>
 #include <synor/infra/oci_layout.h>
 #include <synor/runtime/container.h>
+#include <synor/runtime/forked.h>
 #include <synor/runtime/gpu.h>
 #include <synor/runtime/native.h>
 
@@ -42,8 +43,9 @@
 #define AGT_RETRY_MS      1000
 #define AGT_INSTANCES_MAX 256
 #define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
-#define AGT_RUNTIMES      5
-#define AGT_DEVICES_MS    10000 /* for all drivers together to say what they know */
+#define AGT_RUNTIMES      6
+#define AGT_NAMESPACE     "namespace" /* the sandbox that is had by name alone */
+#define AGT_DEVICES_MS    10000       /* for all drivers together to say what they know */
 #define AGT_DEVICES_MAX   256
 #define AGT_REPORT_MAX    120 /* samples in one report */
 
@@ -135,6 +137,9 @@ struct syn_agent {
     bool wants_container;                      /* --runtime container */
     bool container_away;                       /* the heartbeat's: it was told so */
     char containerd[AGT_PATH_MAX];             /* "unix:PATH" of one that is there; "": our own */
+    bool namespace_sandbox;                    /* --allow-namespace-sandbox */
+    struct syn_forked *forked;                 /* NULL: zygotes have nothing to do here */
+    char namespace_missing[232];               /* why, though it is allowed; "": not so */
     size_t slots;                              /* in use of what follows: see runtimes.c */
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* a driver, or the one that was given, */
     struct syn_runtime_info infos[AGT_RUNTIMES]; /* and a class of sandboxes by it */
@@ -207,6 +212,7 @@ struct agt_instance {
     atomic_bool changed;       /* since the thread looked */
     bool preparing_told;       /* whose turn it is */
     bool noticed;              /* likewise: the program has been told why it must stop */
+    bool running_untold;       /* likewise: the server hears it with how healthy it is */
     bool finished;             /* likewise: it has ended, and the server knows all of it */
     struct agt_start start;    /* likewise: of a function's, how it came */
     struct agt_saving *saving; /* likewise: the snapshot to be made of it; NULL: none */

@@ -8,6 +8,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -24,7 +25,7 @@
 struct found_link {
     unsigned index;
     uint32_t mtu;
-    bool up;
+    bool up, carries;
 };
 
 static void
@@ -39,6 +40,7 @@ take_link(void *arg, uint16_t type, const void *body, size_t len)
     memcpy(&info, body, sizeof(info));
     found->index = (unsigned)info.ifi_index;
     found->up = (info.ifi_flags & IFF_UP) != 0;
+    found->carries = (info.ifi_flags & IFF_RUNNING) != 0;
     mtu = syn_nl_find((const char *)body + NLMSG_ALIGN(sizeof(info)),
                       len - NLMSG_ALIGN(sizeof(info)), IFLA_MTU);
     if (mtu && syn_nl_size(mtu) >= sizeof(found->mtu))
@@ -69,6 +71,18 @@ bool
 syn_link_is_up(int fd, const char *name)
 {
     return find_link(fd, name).up;
+}
+
+bool
+syn_link_await(int fd, const char *name, int wait_ms)
+{
+    bool carries = find_link(fd, name).carries;
+
+    for (int i = 0; !carries && i < wait_ms; i++) {
+        (void)poll(NULL, 0, 1);
+        carries = find_link(fd, name).carries;
+    }
+    return carries;
 }
 
 uint32_t

@@ -31,6 +31,9 @@ uint32_t syn_link_mtu(int fd, const char *name);
 uint32_t syn_link_outside_mtu(int fd);
 /** False also when there is none of that name. */
 bool syn_link_is_up(int fd, const char *name);
+/** The kernel notices a moment after an interface is up that the other end is, too, and drops what
+ *  is sent until then; who sent it tries again after a second. Wait for that. False: not so yet. */
+bool syn_link_await(int fd, const char *name, int wait_ms);
 SYN_MUST int syn_link_up(int fd, const char *name, unsigned master, struct syn_err *err);
 /** `mac` NULL: the kernel's, which changes with its ports. One that is there is fine. */
 SYN_MUST int syn_link_bridge(int fd, const char *name, const uint8_t *mac, struct syn_err *err);

@@ -20,6 +20,9 @@ struct syn_cli_up {
     const char *publish;              /* --publish: "ADDRESS", "ADDRESS:FIRST-LAST", "none" */
     uint16_t http_port, https_port;   /* of the shared fronts; 0: the default */
     const char *function_listen; /* where functions are called; NULL: a free port of this machine */
+    const char *function_tls_listen;       /* the same by TLS; NULL: nowhere */
+    const char *const *function_tls_certs; /* CERTIFICATE[,KEY], NULL-ended */
+    const char *function_access_log;       /* file, "-", "none"; "": one of the platform's own */
     const char *acme_directory, *acme_contact, *acme_ca; /* who gives certificates; NULL: nobody */
     const char *region;
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
@@ -37,9 +40,10 @@ struct syn_cli_up {
     bool without_key;        /* start although the key of some content is not given */
     bool insecure;           /* plain HTTP on a loopback address */
     bool log_json;
-    bool webhook_private; /* functions may tell their ends to private networks */
-    bool with_agent;      /* up: true; server: false */
-    int ready_fd;         /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
+    bool webhook_private;   /* functions may tell their ends to private networks */
+    bool namespace_sandbox; /* its provider allows it */
+    bool with_agent;        /* up: true; server: false */
+    int ready_fd;           /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
 };
 
 struct syn_cli_agent {
@@ -60,6 +64,7 @@ struct syn_cli_agent {
     const char *name;        /* of the node; NULL: the host's */
     const char *log_level;
     int64_t cache_bytes_max; /* of content on disk; 0: the default */
+    bool namespace_sandbox;  /* its provider allows it */
     bool log_json;
 };
 
