@@ -20,6 +20,9 @@ struct syn_cli_up {
     const char *publish;              /* --publish: "ADDRESS", "ADDRESS:FIRST-LAST", "none" */
     uint16_t http_port, https_port;   /* of the shared fronts; 0: the default */
     const char *function_listen; /* where functions are called; NULL: a free port of this machine */
+    const char *function_tls_listen;       /* the same by TLS; NULL: nowhere */
+    const char *const *function_tls_certs; /* CERTIFICATE[,KEY], NULL-ended */
+    const char *function_access_log;       /* file, "-", "none"; "": one of the platform's own */
     const char *acme_directory, *acme_contact, *acme_ca; /* who gives certificates; NULL: nobody */
     const char *region;
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */

@@ -15,7 +15,8 @@ struct syn_daemon_options {
     const char *publish; /* where services are published; server.h says how */
     uint16_t http_port, https_port;
     const char *acme_directory, *acme_contact, *acme_ca;
-    const char *function_listen;
+    const char *function_listen, *function_tls_listen, *function_access_log; /* server.h says how */
+    const char *const *function_tls_certs;
     const char *region;
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
     int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
