@@ -123,6 +123,7 @@ syn_attachment_make(const struct syn_net_spec *spec, uint32_t number, struct syn
 {
     struct syn_attachment made = {.number = number,
                                   .closed = spec->closed,
+                                  .guarded = spec->guarded,
                                   .receive_bits_s = spec->receive_bits_s,
                                   .send_bits_s = spec->send_bits_s,
                                   .connections_max = spec->connections_max};
@@ -232,11 +233,12 @@ syn_attachment_format(const struct syn_attachment *attachment, struct syn_buf *o
     if (rc == SYN_OK)
         rc = rules_json(attachment, &rules, err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&doc, err, "{s:i, s:s, s:s, s:I, s:O, s:O, s:b, s:I, s:I, s:I}",
+        rc = syn_json_pack(&doc, err, "{s:i, s:s, s:s, s:I, s:O, s:O, s:b, s:b, s:I, s:I, s:I}",
                            "version", RECORD_VERSION, "id", attachment->id, "account",
                            attachment->account, "number", (json_int_t)attachment->number, "ports",
-                           ports, "rules", rules, "closed", (int)attachment->closed,
-                           "receive_bits_s", (json_int_t)attachment->receive_bits_s, "send_bits_s",
+                           ports, "rules", rules, "closed", (int)attachment->closed, "guarded",
+                           (int)attachment->guarded, "receive_bits_s",
+                           (json_int_t)attachment->receive_bits_s, "send_bits_s",
                            (json_int_t)attachment->send_bits_s, "connections_max",
                            (json_int_t)attachment->connections_max);
     return rc < 0 ? rc : syn_json_write(doc, out, err);
@@ -363,6 +365,7 @@ syn_attachment_parse(const char *data, size_t len, struct syn_attachment *ret, s
     if (rc == SYN_OK)
         rc = read_rules(doc, &lists, &spec, err);
     spec.closed = syn_json_bool(doc, "closed", false);
+    spec.guarded = syn_json_bool(doc, "guarded", false);
     spec.receive_bits_s = syn_json_i64(doc, "receive_bits_s", 0);
     spec.send_bits_s = syn_json_i64(doc, "send_bits_s", 0);
     spec.connections_max = syn_json_i64(doc, "connections_max", 0);

@@ -32,7 +32,7 @@ struct syn_attachment {
     size_t ports_count;
     struct syn_attachment_rule rules[SYN_NET_RULES_MAX];
     size_t rules_count;
-    bool closed;
+    bool closed, guarded;
     int64_t receive_bits_s, send_bits_s, connections_max;
 };
 

@@ -22,6 +22,7 @@ good_spec(void)
                                  .rules = good_rules,
                                  .rules_count = SYN_LEN(good_rules),
                                  .closed = true,
+                                 .guarded = true,
                                  .send_bits_s = 8000,
                                  .receive_bits_s = 1000000,
                                  .connections_max = 100};

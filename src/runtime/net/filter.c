@@ -2,7 +2,8 @@
  * what an instance may put on the wire at all.
  *
  *   instance --> [bridge prerouting: its own MAC and address, or dropped]
- *                  |-> same bridge  [bridge forward: counted as the account's]
+ *                  |-> same bridge  [a guarded one's TCP: refused; bridge forward: counted as the
+ *                                    account's]
  *                  |-> the node     [input: answers, what is open, its gateway's DNS; else refused]
  *                  `-> elsewhere    [forward/out: no other bridge, no denied network, the
  *                                    instance's own rules; counted as egress] --> masquerade
@@ -71,6 +72,7 @@ static const char base_text[] =
     " set ports { type ifname; }\n"
     " set src4 { type ifname . ether_addr . ipv4_addr; }\n"
     " set src6 { type ifname . ether_addr . ipv6_addr; }\n"
+    " set guarded { type ether_addr; }\n"
     " map account { type ifname : counter; }\n"
     " map received { type ifname : counter; }\n"
     " chain check { }\n"
@@ -148,6 +150,8 @@ static const struct {
     {"bridge", "check", "ip6 saddr { ::, fe80::/10 } meta l4proto ipv6-icmp return"},
     {"bridge", "check", "drop"},
     {"bridge", "prerouting", "iifname @ports jump check"},
+    {"bridge", "prerouting",
+     "ether daddr @guarded tcp flags & (fin | syn | rst | ack) == syn reject with tcp reset"},
     /* What kernels say to their neighbours by themselves is nobody's traffic. */
     {"bridge", "forward", "icmpv6 type { 130-137, 143 } accept"},
     {"bridge", "forward", "meta protocol { ip, ip6 } counter name iifname map @account"},
@@ -376,8 +380,14 @@ static void
 member_elements(const struct elements *to, const struct syn_filter_member *member)
 {
     uint32_t number = member->attachment->number;
+    const uint8_t *mac = member->mac;
     char key[32], value[32];
 
+    if (member->attachment->guarded) {
+        (void)snprintf(key, sizeof(key), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+                       mac[3], mac[4], mac[5]);
+        element(to, "bridge", "guarded", key, "");
+    }
     address_elements(to, member, &member->address4);
     address_elements(to, member, &member->address6);
     (void)snprintf(key, sizeof(key), "\"%s\"", member->port);

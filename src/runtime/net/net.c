@@ -286,6 +286,8 @@ same_spec(const struct syn_attachment *known, const struct syn_net_spec *spec, s
     if (rc == SYN_OK)
         rc = syn_attachment_make(spec, known->number, asked, err);
     if (rc == SYN_OK)
+        asked->guarded = known->guarded; /* one of before there was a guard stays without */
+    if (rc == SYN_OK)
         rc = syn_attachment_format(known, &ours, err);
     if (rc == SYN_OK)
         rc = syn_attachment_format(asked, &theirs, err);

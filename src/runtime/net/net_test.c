@@ -287,6 +287,40 @@ accounts_do_not_meet(void **state)
     assert_int_equal(count_rules("table inet synor_"), 0);
 }
 
+/* Of its account's, the node alone begins a connection; what it asks itself is answered. */
+static void
+a_guarded_one_is_the_nodes(void **state)
+{
+    struct syn_net *net = open_net("guard");
+    const struct syn_net_spec spec = {.id = "f-1", .account = "acme", .guarded = true};
+    struct syn_net_place a = attach(net, "a-1", "acme"), f;
+    struct syn_err err = {0};
+    SYN_FD(a4);
+    SYN_FD(f4);
+    SYN_FD(f6);
+
+    (void)state;
+    assert_done(syn_net_attach(net, &spec, &f, &err), &err);
+    a4 = net_bound(a.netns, a.address4, SERVICE, SOCK_STREAM);
+    f4 = net_bound(f.netns, f.address4, SERVICE, SOCK_STREAM);
+    f6 = net_bound(f.netns, f.address6, SERVICE, SOCK_STREAM);
+    assert_false(net_reaches(a.netns, f.address4, SERVICE));
+    assert_false(net_reaches(a.netns, f.address6, SERVICE));
+    assert_true(net_reaches(f.netns, a.address4, SERVICE));
+    assert_true(net_reaches(NULL, f.address4, SERVICE));
+    assert_true(net_reaches(NULL, f.address6, SERVICE));
+    /* The agent comes again. */
+    (void)syn_net_close(net);
+    net = open_net("guard");
+    assert_done(syn_net_sweep(net, NULL, NULL, &err), &err);
+    assert_false(net_reaches(a.netns, f.address4, SERVICE));
+    assert_true(net_reaches(NULL, f.address4, SERVICE));
+    detach(net, "f-1");
+    detach(net, "a-1");
+    assert_nothing_left();
+    (void)syn_net_close(net);
+}
+
 static void
 node_is_closed_but_for_what_is_open(void **state)
 {
@@ -975,6 +1009,7 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(accounts_do_not_meet, set_up),
+        cmocka_unit_test_setup(a_guarded_one_is_the_nodes, set_up),
         cmocka_unit_test_setup(node_is_closed_but_for_what_is_open, set_up),
         cmocka_unit_test_setup(outside_is_open_but_for_what_is_denied, set_up),
         cmocka_unit_test_setup(names_are_asked_at_the_own_gateway, set_up),

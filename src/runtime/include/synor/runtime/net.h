@@ -88,7 +88,8 @@ struct syn_net_spec {
     size_t ports_count;
     const struct syn_net_rule *rules;
     size_t rules_count;
-    bool closed; /* what no rule allows is refused; else what no rule refuses is allowed */
+    bool closed;  /* what no rule allows is refused; else what no rule refuses is allowed */
+    bool guarded; /* others of the account begin no TCP connection with it: the node alone does */
     int64_t receive_bits_s, send_bits_s;
     int64_t connections_max; /* open at a time from the instance to outside */
 };
