@@ -177,7 +177,8 @@ look_ahead(struct run *run, int64_t now_ms)
     run->news = false;
     run->rule.fire_ms = 0;
     if (run->policy->fires != NULL)
-        (void)syn_cron_next(run->policy->fires, syn_zone_utc(), now_ms - SYN_PREWARM_LATE_MS,
+        (void)syn_cron_next(run->policy->fires, syn_zone_utc(),
+                            SYN_MAX(now_ms - SYN_PREWARM_LATE_MS, run->result.state.last_ms),
                             &run->rule.fire_ms);
     syn_prewarm_decide(&run->rule, &run->result.state, now_ms, plan);
 }

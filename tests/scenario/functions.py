@@ -600,6 +600,10 @@ def it_is_ready_before_it_is_called(p):
     get = p.json(*FUNCTION, "get", "early")
     equal((get["status"]["prewarm"]["mode"], get["status"]["prewarm"]["paid"]), ("auto", 2), get)
     wait_until("two are ready", 30, lambda: len(pool_of(p, "early")) == 2)
+    why = wait_until("it is told how they came", 20, lambda: [
+        row["message"] for row in p.json(*FUNCTION, "explain", "early")["why"]
+        if row["dimension"] == "start"])
+    check("came cold, schedule" in why[0] and "initialise" in why[0], why)
     wait_until("they are on the bill", 30, lambda: float(
         p.json(*FUNCTION, "get", "early")["status"]["cost"]["spent"]) > 0)
     at = time.gmtime(time.time() + 17)
@@ -611,7 +615,6 @@ def it_is_ready_before_it_is_called(p):
         r for r in p.json(*FUNCTION, "invocations", "early")["items"] if r["trigger"] == "schedule"])
     why = p.json(*FUNCTION, "explain", "early")["why"]
     check(any(row["dimension"] == "prewarm" and "(schedule)" in row["message"] for row in why), why)
-    check(any(row["dimension"] == "start" and "initialise" in row["message"] for row in why), why)
     starts = wait_until("it is told how they came", 20, lambda: p.json(
         *FUNCTION, "metrics", "early")["starts"].get("cold"))
     check(starts["stages"]["initialise"]["mean_us"] > 0, starts)

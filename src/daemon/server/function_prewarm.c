@@ -229,8 +229,9 @@ srv_prewarm_look(struct syn_server *server, const json_t *function, int64_t now_
     rule.idle_ms = syn_json_i64(own, "idle_ms", 0);
     rule.concurrency = (uint32_t)syn_json_i64(own, "concurrency", 1);
     rule.instances_max = (uint32_t)syn_json_i64(own, "max_instances", 1);
-    rule.fire_ms = syn_function_fire(spec, &zones, now_ms - SYN_PREWARM_LATE_MS);
     syn_prewarm_state_read(json_object_get(known, "state"), &state);
+    rule.fire_ms =
+        syn_function_fire(spec, &zones, SYN_MAX(now_ms - SYN_PREWARM_LATE_MS, state.last_ms));
     syn_prewarm_decide(&rule, &state, now_ms, &ret->plan);
     if (ret->predicts)
         ret->wake_at_ms = SYN_MIN(ret->wake_at_ms, ret->plan.wake_at_ms);

@@ -65,7 +65,8 @@ struct syn_prewarm_rule {
     int64_t idle_ms; /* its owner's: an instance is kept so long while nothing is known, and a cold
                         start is worth twice that of idle time */
     uint32_t concurrency, instances_max;
-    int64_t fire_ms; /* when a schedule calls it next, from SYN_PREWARM_LATE_MS ago on; 0: never */
+    int64_t fire_ms; /* when a schedule calls it next: after the last call, or SYN_PREWARM_LATE_MS
+                        ago where that is later; 0: never */
 };
 
 enum syn_prewarm_reason {
