@@ -155,8 +155,8 @@ open_meshed(struct way *way)
                                             .hold_ms = 2000,
                                             .client = SYN_BALANCER_CLIENT_NONE};
     const struct syn_balancer_caller caller = {CALLER, "web.acme.mesh"};
-    const struct syn_balancer_pair may_call = {"web.acme.mesh", way->near_address, "web/db"};
-    const struct syn_balancer_pair may_come = {"*.acme.mesh", "db.acme.mesh", "in/db"};
+    const struct syn_balancer_pair may_call = {"web.acme.mesh", way->near_address, "web/db", 0};
+    const struct syn_balancer_pair may_come = {"*.acme.mesh", "db.acme.mesh", "in/db", 0};
     const struct syn_balancer_frontend near[] = {
         {.id = "out",
          .address = way->near_address,

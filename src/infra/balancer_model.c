@@ -223,7 +223,8 @@ server_wanted(struct work *work, const struct syn_balancer_backend *backend,
     };
     rc = lb_address(given->address, ret->address, work->err);
     if (rc == SYN_OK && given->peer)
-        rc = lb_peer_words(work->setup, work->next, backend, ret->address, &ret->peer, work->err);
+        rc = lb_peer_words(work->setup, work->next, backend, given, ret->address, &ret->peer,
+                           work->err);
     return rc;
 }
 
@@ -576,6 +577,28 @@ hold_next(struct work *work, const struct syn_balancer_backend *backend)
                          : syn_map_put_take(work->next->routes, name, value, work->err);
 }
 
+/* Where a part of its requests is sent as well, and how large that is. */
+static int
+mirror_next(struct work *work, const struct syn_balancer_backend *backend)
+{
+    const struct lb_model *next = work->next;
+    size_t at = (size_t)(uintptr_t)syn_map_find(work->slot_of, backend->id);
+    size_t to = (size_t)(uintptr_t)syn_map_find(work->slot_of,
+                                                backend->mirror == NULL ? "" : backend->mirror);
+    char key[LB_CONTROL_SIZE], text[32];
+    char *value;
+
+    if (backend->mirror == NULL || !work->setup->lua)
+        return SYN_OK;
+    assert(at > 0 && to > 0);
+    lb_mirror_key(next->slots[at - 1].number, key);
+    (void)snprintf(text, sizeof(text), "%u/b%u", backend->mirror_percent,
+                   next->slots[to - 1].number);
+    value = syn_strdup(text);
+    return value == NULL ? no_memory(work->err)
+                         : syn_map_put_take(next->routes, key, value, work->err);
+}
+
 /* Say `verb` of each certificate that is in `list` and not in `other`. Both are lines. */
 static void
 list_compare(struct work *work, struct syn_buf *out, const char *verb, unsigned door,
@@ -873,6 +896,8 @@ work_run(struct work *work)
         rc = doors_next(work);
     for (size_t i = 0; rc == SYN_OK && i < work->table->backend_count; i++)
         rc = hold_next(work, &work->table->backends[i]);
+    for (size_t i = 0; rc == SYN_OK && i < work->table->backend_count; i++)
+        rc = mirror_next(work, &work->table->backends[i]);
     if (rc < 0)
         return rc;
     routes_compare(work);

@@ -26,6 +26,7 @@
 #define LB_HOLD_FILE     "hold.lua"
 #define LB_NOWHERE       "none" /* the backend of what is served nowhere */
 #define LB_AUTHORITY     "ca.pem"
+#define LB_CONTROL_SIZE  32
 #define LB_REPLY_MAX     ((size_t)64 << 20)
 #define LB_PEM_BYTES_MAX ((size_t)256 << 10)
 /* Of what goes through the runtime API: HAProxy's buffer is 16 KiB. */
@@ -143,11 +144,32 @@ const struct lb_slot *lb_model_slot(const struct lb_model *model, const char *ba
 
 /** The words of a peer, which are none of its backend's. */
 SYN_MUST int lb_peer_words(const struct lb_setup *setup, const struct lb_model *model,
-                           const struct syn_balancer_backend *backend, const char *address,
+                           const struct syn_balancer_backend *backend,
+                           const struct syn_balancer_server *server, const char *address,
                            char **ret, struct syn_err *err);
 /** What checks a server, which listens on `port` in plain text; 0: where it serves. */
 void lb_check_words(const struct lb_setup *setup, const struct syn_balancer_backend *backend,
                     unsigned port, struct syn_buf *out);
+/** The key under which it stands where a section's requests are sent to as well. */
+void lb_mirror_key(unsigned slot, char ret[LB_CONTROL_SIZE]);
+/** In a backend: send a part of what comes elsewhere, too. */
+void lb_mirror_lines(struct syn_buf *out);
+/** Where what is sent as well comes in: words of the global section, and a front; none if no
+ * section has lb_mirror_lines(). `control`: of this process alone. */
+void lb_mirror_global(const struct lb_setup *setup, const struct lb_model *model,
+                      const char *control, struct syn_buf *out);
+void lb_mirror_front(const struct lb_setup *setup, const struct lb_model *model,
+                     const char *control, struct syn_buf *out);
+/** In a backend: how much may be tried again. */
+void lb_retry_lines(const struct syn_balancer_backend *backend, struct syn_buf *out);
+/** INVALID for what no request could be matched with. */
+SYN_MUST int lb_check_matches(const struct syn_balancer_frontend *frontend, struct syn_err *err);
+/** In a mesh's front: set txn.route to "/rN" of the first that fits. */
+void lb_match_lines(const struct syn_balancer_frontend *frontend, struct syn_buf *out);
+/** INVALID: empty, longer than `max`, or with something that is not in `alphabet`. */
+SYN_MUST int lb_check_text(const char *what, const char *text, size_t max, const char *alphabet,
+                           struct syn_err *err);
+SYN_MUST int lb_check_path(const char *path, struct syn_err *err);
 /** What is asked of who comes to a mesh's front `number`. */
 void lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number,
                    struct syn_buf *out);
@@ -268,8 +290,6 @@ struct lb_process {
     {                   \
         .fd = -1        \
     }
-#define LB_CONTROL_SIZE 32
-
 void lb_control(unsigned generation, char ret[LB_CONTROL_SIZE]);
 /** How a process comes by its sockets. */
 enum lb_start {

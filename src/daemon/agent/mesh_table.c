@@ -113,7 +113,7 @@ push_pair(struct make *make, struct list *list, const char *caller, const char *
     struct syn_balancer_pair *pair = push(make, list, sizeof(*pair));
 
     if (pair != NULL)
-        *pair = (struct syn_balancer_pair){caller, callee, backend};
+        *pair = (struct syn_balancer_pair){.caller = caller, .callee = callee, .backend = backend};
 }
 
 /* --- services --------------------------------------------------------------------------------- */
