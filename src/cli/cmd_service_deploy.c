@@ -74,6 +74,8 @@
     {"allow-from", 0, "WHO", SYN_CLI_TEXT, 0, 0, false, true, NULL, "own", "Who may call it by name: own, NAME, ACCOUNT/NAME, ACCOUNT/*, *, none; repeatable"}, \
     {"mesh-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "So long callers by name wait for an answer to begin; then 504"}, \
     {"mesh-retries", 0, "N", SYN_CLI_INT, 0, 10, false, false, NULL, "3", "So often a call by name that failed is tried again"}, \
+    {"mesh-retry-budget", 0, "PERCENT", SYN_CLI_INT, 0, 100, false, false, NULL, "20", "Part of a caller's requests that may be tried again; 3 a second may besides"}, \
+    {"mesh-route", 0, "ROUTE", SYN_CLI_TEXT, 0, 0, false, true, NULL, "none", "Requests that go elsewhere: path=/v2,method=GET,header=H=V,to=NAME:90,version=N:10,mirror=NAME:5,timeout=2s,retries=0; repeatable"}, \
     {"mesh-rate", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, "any", "Requests a second of each caller by name and node; beyond them 429"}, \
     {"mesh-eject-after", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "off", "So many errors in a row take a replica out for who calls it by name"}, \
     {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
@@ -178,10 +180,12 @@ set_rollout(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
                : syn_cli_spec_numbers(cli, rollout_numbers, SYN_LEN(rollout_numbers), rollout, err);
 }
 
-static const struct syn_cli_spec_key mesh_lists[] = {{"allow-from", "allow"}};
+static const struct syn_cli_spec_key mesh_lists[] = {{"allow-from", "allow"},
+                                                      {"mesh-route", "routes"}};
 static const struct syn_cli_spec_key mesh_numbers[] = {
     {"mesh-timeout", "timeout_ms"},
     {"mesh-retries", "retries"},
+    {"mesh-retry-budget", "retry_budget"},
     {"mesh-rate", "rate"},
     {"mesh-eject-after", "errors_max"},
 };
@@ -214,6 +218,8 @@ set_mesh(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     }
     if (rc == SYN_OK)
         rc = set_callers(cli, mesh, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_service_routes(cli, mesh, err);
     return rc < 0 ? rc : syn_cli_spec_numbers(cli, mesh_numbers, SYN_LEN(mesh_numbers), mesh, err);
 }
 

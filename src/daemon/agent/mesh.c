@@ -632,19 +632,26 @@ struct waiting {
     json_t *counts;
 };
 
-/* The backend is "CALLER/SERVICE". */
 static void
 see_waiting(void *arg, const char *backend, uint64_t count)
 {
     const struct waiting *waiting = arg;
-    const char *slash = strchr(backend, '/'), *id = slash != NULL ? slash + 1 : "";
-    const json_t *service = syn_map_find(waiting->mesh->services, id);
-    int64_t sum = syn_json_i64(waiting->counts, id, 0) + (int64_t)SYN_MIN(count, 1024U);
+    const struct agt_mesh_table *table = &waiting->mesh->current;
 
-    /* Without memory it is seen at the next look. */
-    if (syn_json_i64(json_object_get(service, "mesh"), "hold_ms", 0) > 0 &&
-        json_object_size(waiting->counts) < HELD_MAX)
-        (void)!syn_json_set_i64(waiting->counts, id, sum, NULL);
+    for (size_t i = 0; i < table->pair_count; i++) {
+        const struct agt_mesh_pair *pair = &table->pairs[i];
+
+        if (!syn_str_eq(pair->backend, backend))
+            continue;
+        for (size_t k = 0; k < pair->wake_count; k++) {
+            const char *id = pair->wakes[k];
+            int64_t sum = syn_json_i64(waiting->counts, id, 0) + (int64_t)SYN_MIN(count, 1024U);
+
+            /* Without memory it is seen at the next look. */
+            if (json_object_size(waiting->counts) < HELD_MAX)
+                (void)!syn_json_set_i64(waiting->counts, id, sum, NULL);
+        }
+    }
 }
 
 /* Nothing waits any more for what was told before and is not in `counts`. */
@@ -793,12 +800,13 @@ report_pair(const struct agt_mesh_pair *pair, const struct syn_balancer_counts *
     uint64_t errors = answers[5] + counts->connect_errors + counts->response_errors;
     json_t *row = NULL;
     int rc = syn_json_pack(
-        &row, err, "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "caller",
-        pair->caller, "callee", pair->callee, "requests", (json_int_t)counts->requests, "1xx",
-        (json_int_t)answers[1], "2xx", (json_int_t)answers[2], "3xx", (json_int_t)answers[3], "4xx",
-        (json_int_t)answers[4], "5xx", (json_int_t)answers[5], "other", (json_int_t)answers[0],
-        "errors", (json_int_t)errors, "retries", (json_int_t)counts->retries, "open",
-        (json_int_t)counts->open, "mean_ms", (json_int_t)counts->total_ms);
+        &row, err, "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+        "caller", pair->caller, "callee", pair->callee, "route", (json_int_t)pair->route,
+        "requests", (json_int_t)counts->requests, "1xx", (json_int_t)answers[1], "2xx",
+        (json_int_t)answers[2], "3xx", (json_int_t)answers[3], "4xx", (json_int_t)answers[4], "5xx",
+        (json_int_t)answers[5], "other", (json_int_t)answers[0], "errors", (json_int_t)errors,
+        "retries", (json_int_t)counts->retries, "open", (json_int_t)counts->open, "mean_ms",
+        (json_int_t)counts->total_ms);
 
     return rc < 0 ? rc : syn_json_append_take(list, row, err);
 }

@@ -51,7 +51,14 @@ struct agt_mesh_world {
 /** Who calls whom, by name; what HAProxy counts of it is under `backend`. */
 struct agt_mesh_pair {
     const char *backend, *caller, *callee;
+    unsigned route;           /* of the callee's, from 1; 0: what none of them takes */
+    const char *const *wakes; /* services that may sleep, of whose nobody is there */
+    size_t wake_count;
 };
+
+/** Make whole weights of 1 .. SYN_BALANCER_WEIGHT_MAX that divide as `shares`: exactly if there are
+ *  such, else as nearly as can be. Shares are positive. */
+void agt_mesh_weigh(struct syn_balancer_server *servers, const double *shares, size_t count);
 
 struct agt_mesh_chunk;
 
@@ -61,7 +68,8 @@ struct agt_mesh_table {
     const char **services; /* their ids, as many */
     size_t divert_count;
     struct agt_mesh_pair *pairs;   /* with a backend each */
-    size_t pair_count, left_out;   /* left_out: beyond AGT_MESH_PAIRS_MAX */
+    size_t pair_count, left_out;   /* left_out: beyond AGT_MESH_PAIRS_MAX, and matches beyond
+                                      SYN_BALANCER_MATCHES_MAX */
     size_t asleep;                 /* pairs with a service that has no replica, and may be woken */
     struct agt_mesh_chunk *chunks; /* what all of it lies in */
 };

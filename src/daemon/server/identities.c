@@ -89,6 +89,7 @@ issue(struct syn_server *server, const json_t *names, const char *csr, json_t **
     const struct syn_tls_identity identity = {
         .name = syn_mesh_name(&party, name),
         .uri = syn_mesh_uri(server->cluster, &party, uri),
+        .below = party.service != NULL, /* "v3.web.acme.mesh" is a version of it */
         .from_ms = now_ms - BEHIND_MS,
         .until_ms = now_ms + LIFE_MS,
     };

@@ -712,6 +712,7 @@ static const struct syn_field call_fields[] = {
     COUNT("requests", "Requests; of TCP: connections"),
     COUNT("1xx", "Answers of this class"),
     COUNT("2xx", "Answers of this class"),
+    COUNT("route", "Of requests that this route of the service took; 0: none did"),
     COUNT("3xx", "Answers of this class"),
     COUNT("4xx", "Answers of this class"),
     COUNT("5xx", "Answers of this class"),

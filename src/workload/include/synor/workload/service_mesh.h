@@ -5,10 +5,15 @@
 
 #include <synor/base/json.h>
 
-#define SYN_MESH_ALLOW_MAX 64  /* entries of one service */
-#define SYN_MESH_ENTRY_MAX 127 /* bytes of one: two names and a slash */
-#define SYN_MESH_NAME_SIZE 136 /* "NAME.ACCOUNT.mesh", with the NUL */
-#define SYN_MESH_URI_SIZE  256
+#define SYN_MESH_ALLOW_MAX     64   /* entries of one service */
+#define SYN_MESH_ENTRY_MAX     127  /* bytes of one: two names and a slash */
+#define SYN_MESH_ROUTES_MAX    16   /* of one service */
+#define SYN_MESH_TARGETS_MAX   8    /* of one route */
+#define SYN_MESH_MATCH_MAX     8    /* methods of one route, and headers */
+#define SYN_MESH_WEIGHT_MAX    1000 /* of one target */
+#define SYN_MESH_RETRY_PERCENT 20   /* of requests, where nothing is said */
+#define SYN_MESH_NAME_SIZE     136  /* "NAME.ACCOUNT.mesh", with the NUL */
+#define SYN_MESH_URI_SIZE      256
 
 /** Who calls, or is called. */
 struct syn_mesh_party {
