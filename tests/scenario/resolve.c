@@ -3,6 +3,7 @@
  *
  *     /NAME               look it up: a line for each address, or why there is none
  *     /:call/NAME:PORT    ask it for /:me, and answer with all that comes
+ *     /:call/NAME:PORT/X  the same, for /:me/X
  *     /:me                its own name, and who is said to call
  */
 #include <netdb.h>
@@ -61,22 +62,24 @@ dial(const char *name, const char *port)
 static void
 call(char *where, char *out, size_t cap)
 {
-    char *colon = strchr(where, ':'), request[512];
+    char *colon = strchr(where, ':'), *path = strchr(where, '/'), request[512];
     size_t used = 0;
     ssize_t got;
     int fd;
 
     if (colon != NULL)
         *colon = '\0';
+    if (path != NULL)
+        *path++ = '\0';
     fd = dial(where, colon != NULL ? colon + 1 : "80");
     if (fd < 0) {
         snprintf(out, cap, "error: no connection\n");
         return;
     }
     snprintf(request, sizeof(request),
-             "GET /:me HTTP/1.1\r\nHost: %s\r\nX-Mesh-Caller: forged\r\n"
+             "GET /:me%s%s HTTP/1.1\r\nHost: %s\r\nX-Mesh-Caller: forged\r\n"
              "Connection: close\r\n\r\n",
-             where);
+             path != NULL ? "/" : "", path != NULL ? path : "", where);
     if (write(fd, request, strlen(request)) < 0)
         perror("write");
     while (used < cap - 1 && (got = read(fd, out + used, cap - 1 - used)) > 0)
@@ -109,7 +112,7 @@ serve(int fd)
         strcpy(body, "well\n");
     else if (strncmp(name, ":call/", 6) == 0)
         call(name + 6, body, sizeof(body));
-    else if (strcmp(name, ":me") == 0)
+    else if (strncmp(name, ":me", 3) == 0)
         tell(request, body, sizeof(body));
     else
         look_up(name, body, sizeof(body));
