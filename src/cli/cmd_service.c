@@ -436,6 +436,8 @@ show_calls(struct syn_cli_table_out *rows, const json_t *calls)
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "requests", 0));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "errors", 0));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "retries", 0));
+        syn_cli_cell(rows, "%lld of %lld", (long long)syn_json_i64(call, "out", 0),
+                     (long long)syn_json_i64(call, "servers", 0));
         syn_cli_cell(rows, "%lld ms", (long long)syn_json_i64(call, "mean_ms", 0));
     }
 }
@@ -476,8 +478,8 @@ run_mesh(struct syn_cli *cli)
     json_array_foreach (json_object_get(mesh, "allow"), i, entry)
         syn_buf_addf(&who, "%s%s", i > 0 ? ", " : "", json_string_value(entry));
     if (syn_buf_ok(&who, &err) < 0 ||
-        syn_cli_rows_new("CALLER|CALLEE|AT NODE|>ROUTE|>REQUESTS|>ERRORS|>RETRIES|>MEAN", &rows,
-                         &err) < 0)
+        syn_cli_rows_new("CALLER|CALLEE|AT NODE|>ROUTE|>REQUESTS|>ERRORS|>RETRIES|>OUT|>MEAN",
+                         &rows, &err) < 0)
         return syn_cli_fail(cli, &err);
     syn_cli_say(cli, "  address     %s", syn_json_str(mesh, "address", ""));
     syn_cli_say(cli, "  identity    %s", syn_json_str(mesh, "identity", ""));

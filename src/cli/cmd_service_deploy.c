@@ -78,6 +78,7 @@
     {"mesh-route", 0, "ROUTE", SYN_CLI_TEXT, 0, 0, false, true, NULL, "none", "Requests that go elsewhere: path=/v2,method=GET,header=H=V,to=NAME:90,version=N:10,mirror=NAME:5,timeout=2s,retries=0; repeatable"}, \
     {"mesh-rate", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, "any", "Requests a second of each caller by name and node; beyond them 429"}, \
     {"mesh-eject-after", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "off", "So many errors in a row take a replica out for who calls it by name"}, \
+    {"mesh-break-at", 0, "PERCENT", SYN_CLI_INT, 0, 100, false, false, NULL, "off", "So many errors of its answers take a replica out for who calls it by name"}, \
     {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
     {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
@@ -188,6 +189,7 @@ static const struct syn_cli_spec_key mesh_numbers[] = {
     {"mesh-retry-budget", "retry_budget"},
     {"mesh-rate", "rate"},
     {"mesh-eject-after", "errors_max"},
+    {"mesh-break-at", "break_at"},
 };
 
 /* "none" alone is a list of nobody. */

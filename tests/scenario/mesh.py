@@ -194,7 +194,7 @@ def requests_go_where_routes_lead(p):
               "path=/:me/half,to=db:1,to=next:1", "path=/:me/twice,mirror=next",
               "path=/:me/hidden,to=spy")
     before = p.json("compute", "service", "get", "db")["status"]["target"]
-    deploy(p, "db", "far", *(word for route in routes for word in ("--mesh-route", route)))
+    deploy(p, "db", "far", "--mesh-break-at", 50, *(word for route in routes for word in ("--mesh-route", route)))
     wait_until("a route leads to another service", 30,
                lambda: other in call(p, "web", "db", path="/moved/on"))
     check(own in call(p, "web", "db", path="/movedon"), "a path that only begins alike")
@@ -215,6 +215,14 @@ def requests_go_where_routes_lead(p):
     wait_until("routes are counted", 30, lambda: told("db", route=3, requests=6))
     wait_until("the copy is counted", 30, lambda: told(
         "next", caller=f"web.{p.account}.mesh", callee=f"next.{p.account}.mesh", requests=1))
+    # Who fails is out for who calls it, until it is well on trial.
+    get(FACTS["at"]["next"], "/:fail")
+    wait_until("the one that fails is out", 30, lambda: all(
+        own in call(p, "web", "db", path="/half") for _ in range(12)))
+    wait_until("it is said", 30, lambda: told("db", route=3, servers=2, out=1))
+    get(FACTS["at"]["next"], "/:well")
+    wait_until("it is in again", 60, lambda: any(
+        other in call(p, "web", "db", path="/half") for _ in range(12)), 0)
     shown = p.cli("compute", "service", "mesh", "db").out
     check("route 3     path=/:me/half,to=db:1,to=next:1" in shown, shown)
     check("tried again 20% of a caller's requests" in shown, shown)

@@ -5,6 +5,7 @@
  *     /:call/NAME:PORT    ask it for /:me, and answer with all that comes
  *     /:call/NAME:PORT/X  the same, for /:me/X
  *     /:me                its own name, and who is said to call
+ *     /:fail, /:well      answer /:me with 500 from now on, or no more
  */
 #include <netdb.h>
 #include <netinet/in.h>
@@ -101,6 +102,8 @@ tell(const char *request, char *out, size_t cap)
              caller != NULL ? caller + 17 : "-");
 }
 
+static int failing;
+
 static void
 serve(int fd)
 {
@@ -112,12 +115,15 @@ serve(int fd)
         strcpy(body, "well\n");
     else if (strncmp(name, ":call/", 6) == 0)
         call(name + 6, body, sizeof(body));
+    else if (strcmp(name, ":fail") == 0 || strcmp(name, ":well") == 0)
+        failing = name[1] == 'f';
     else if (strncmp(name, ":me", 3) == 0)
         tell(request, body, sizeof(body));
     else
         look_up(name, body, sizeof(body));
     snprintf(head, sizeof(head),
-             "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", strlen(body));
+             "HTTP/1.1 %d OK\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+             failing && strncmp(name, ":me", 3) == 0 ? 500 : 200, strlen(body));
     if (write(fd, head, strlen(head)) < 0 || write(fd, body, strlen(body)) < 0)
         perror("write");
     shutdown(fd, SHUT_WR);

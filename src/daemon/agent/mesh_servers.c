@@ -216,11 +216,12 @@ agt_mesh_weigh(struct syn_balancer_server *servers, const double *shares, size_t
 }
 
 static void
-take_pool(const struct pool *pool, struct syn_balancer_backend *backend)
+take_pool(const struct make *make, const struct pool *pool, struct syn_balancer_backend *backend)
 {
     for (size_t i = 0; i < pool->count; i++)
         pool->servers[i].weight =
             SYN_MIN(pool->servers[i].weight, (unsigned)SYN_BALANCER_WEIGHT_MAX);
+    agt_breakers_lay(make->world->breakers, backend->id, pool->servers, pool->count);
     backend->servers = pool->servers;
     backend->server_count = pool->count;
 }
@@ -240,7 +241,7 @@ agt_make_servers(struct make *make, const struct target *target, bool peers,
 
     if (pool.servers != NULL)
         gather(make, target, peers, &pool);
-    take_pool(&pool, backend);
+    take_pool(make, &pool, backend);
 }
 
 void
@@ -269,7 +270,7 @@ agt_make_shared(struct make *make, const struct target *targets, size_t count, b
     }
     if (count > 1 && pool.count > 0)
         agt_mesh_weigh(pool.servers, shares, pool.count);
-    take_pool(&pool, backend);
+    take_pool(make, &pool, backend);
 }
 
 void

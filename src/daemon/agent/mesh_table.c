@@ -211,6 +211,8 @@ static struct syn_balancer_backend *
 push_out(struct make *make, const struct party *party, const struct service *service,
          const char *id, unsigned route, struct agt_mesh_pair **ret)
 {
+    int64_t percent = syn_json_i64(json_object_get(service->doc, "mesh"), "break_at", 0);
+    unsigned break_percent = service->tcp || percent < 1 || percent > 100 ? 0 : (unsigned)percent;
     struct syn_balancer_backend *backend;
 
     if (make->pairs.count >= AGT_MESH_PAIRS_MAX) {
@@ -229,7 +231,8 @@ push_out(struct make *make, const struct party *party, const struct service *ser
     **ret = (struct agt_mesh_pair){.backend = id,
                                    .caller = party->name,
                                    .callee = agt_make_text(make, "%s", service->peer),
-                                   .route = route};
+                                   .route = route,
+                                   .break_percent = break_percent};
     push_route(
         make, service->tcp ? &make->out_tcp : &make->out_http,
         &(const struct syn_balancer_pair){
@@ -253,6 +256,7 @@ set_hold(struct make *make, const struct target *targets, size_t count,
             wakes[pair->wake_count++] = agt_make_text(make, "%s", targets[i].service->id);
     }
     pair->wakes = wakes;
+    pair->servers = backend->server_count;
     backend->hold_ms = hold_ms > 0 ? (unsigned)SYN_MIN(hold_ms, (int64_t)SYN_BALANCER_WAIT_MAX_MS)
                                    : AGT_MESH_HOLD_MS;
     make->out->asleep += pair->wake_count > 0 && backend->server_count == 0;

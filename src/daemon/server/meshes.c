@@ -199,6 +199,7 @@ srv_mesh_metrics(struct syn_server *server, struct syn_buf *out)
          "errors"},
         {"synor_mesh_retries_total", "counter", "Calls tried again.", "retries"},
         {"synor_mesh_connections_total", "counter", "Calls; of TCP: connections.", "requests"},
+        {"synor_mesh_out", "gauge", "Replicas and nodes that a caller leaves out.", "out"},
         {"synor_mesh_open", "gauge", "Calls under way.", "open"},
         {"synor_mesh_total_seconds", "gauge", "Mean time of a call, of the last 1024.", "mean_ms"},
     };

@@ -28,6 +28,8 @@ static const struct syn_field mesh_fields[] = {
      .help = "so many requests a second of one caller on one node, then it gets 429; default any"},
     {.name = "errors_max", .kind = SYN_FIELD_I64, .min = 0, .max = ERRORS_MAX,
      .help = "so many errors in a row take a replica, or another node, out for a caller until it takes connections again; default never"},
+    {.name = "break_at", .kind = SYN_FIELD_I64, .min = 0, .max = 100,
+     .help = "percent of errors among a replica's, or another node's, answers of 10 s that take it out for a caller; 0 none"},
     {.name = "routes", .kind = SYN_FIELD_LIST, .sub = &service_route_schema, .min = 0, .max = SYN_MESH_ROUTES_MAX,
      .help = "requests that go another way than the rest; the first that fits"},
 };
@@ -66,7 +68,7 @@ read_entry(const char *text, const char *own, struct entry *ret)
 int
 service_mesh_check(const json_t *spec, bool tcp, struct syn_err *err)
 {
-    static const char *const of_requests[] = {"timeout_ms", "rate", "retry_budget"};
+    static const char *const of_requests[] = {"timeout_ms", "rate", "retry_budget", "break_at"};
     const json_t *mesh = json_object_get(spec, "mesh");
     const json_t *text;
     size_t i;
