@@ -75,7 +75,7 @@
     {"mesh-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "So long callers by name wait for an answer to begin; then 504"}, \
     {"mesh-retries", 0, "N", SYN_CLI_INT, 0, 10, false, false, NULL, "3", "So often a call by name that failed is tried again"}, \
     {"mesh-retry-budget", 0, "PERCENT", SYN_CLI_INT, 0, 100, false, false, NULL, "20", "Part of a caller's requests that may be tried again; 3 a second may besides"}, \
-    {"mesh-route", 0, "ROUTE", SYN_CLI_TEXT, 0, 0, false, true, NULL, "none", "Requests that go elsewhere: path=/v2,method=GET,header=H=V,to=NAME:90,version=N:10,mirror=NAME:5,timeout=2s,retries=0; repeatable"}, \
+    {"mesh-route", 0, "ROUTE", SYN_CLI_TEXT, 0, 0, false, true, NULL, "none", "Requests that go elsewhere: path=/v2,to=NAME:90 and the like, of path, method, header=H=V, to, version=N:10, mirror=NAME:5, timeout, retries; repeatable"}, \
     {"mesh-rate", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, "any", "Requests a second of each caller by name and node; beyond them 429"}, \
     {"mesh-eject-after", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "off", "So many errors in a row take a replica out for who calls it by name"}, \
     {"mesh-break-at", 0, "PERCENT", SYN_CLI_INT, 0, 100, false, false, NULL, "off", "So many errors of its answers take a replica out for who calls it by name"}, \
