@@ -35,6 +35,8 @@ static const struct syn_cli_group groups[] = {
     {"bill", "Bills: what a run cost and why, and the proof of it"},
     {"market", "The spot market: buy and sell capacity"},
     {"node", "Machines that run instances"},
+    {"mesh", "How services call each other"},
+    {"mesh authority", "Who signs the identities of the mesh"},
     {"region", "Where nodes are"},
     {"region latency", "How far regions are from each other"},
 };
@@ -176,6 +178,8 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_node_price,
     &syn_cli_node_drain,
     &syn_cli_node_label,
+    &syn_cli_mesh_authority_list,
+    &syn_cli_mesh_authority_rotate,
     &syn_cli_region_latency_list,
     &syn_cli_region_latency_set,
     &syn_cli_sim_command,

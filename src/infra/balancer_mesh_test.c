@@ -307,6 +307,56 @@ test_without_reload(void **state)
     assert_int_equal(syn_balancer_pid(mesh->far.balancer), far);
 }
 
+/* One node after the other believes another authority too, has a certificate of it, and believes
+ * that alone: at no time is a call lost. */
+static void
+test_rotation(void **state)
+{
+    struct mesh *mesh = *state;
+    struct node *const nodes[] = {&mesh->near, &mesh->far};
+    struct syn_balancer_table *const tables[] = {&mesh->near_table, &mesh->far_table};
+    struct syn_balancer_cert *const certs[] = {&mesh->web, &mesh->db};
+    char *const pems[] = {mesh->web_pem, mesh->db_pem};
+    char old[256], both[sizeof(mesh->authority)];
+    SYN_BUF(fresh);
+    struct load load;
+    struct syn_err err;
+
+    (void)syn_str_copy(old, sizeof(old), mesh->ca);
+    (void)snprintf(mesh->ca, sizeof(mesh->ca), "%s/fresh-ca.pem", syn_test_dir());
+    assert_done(syn_tls_ca_create(mesh->ca, "a mesh, later", 1, &err), &err);
+    assert_done(syn_tls_cert_text(mesh->ca, &fresh, &err), &err);
+    assert_true(strlen(mesh->authority) + fresh.len < sizeof(both));
+    (void)snprintf(both, sizeof(both), "%s%s", mesh->authority, syn_buf_text(&fresh));
+    node_set(&mesh->far, &mesh->far_table);
+    node_set(&mesh->near, &mesh->near_table);
+    expect_call(mesh, WEB, "", " 200 ");
+    load_start_from(&load, WEB, mesh->near.port, 3);
+    for (size_t step = 0; step < 3; step++)
+        for (size_t i = 0; i < 2; i++) {
+            unsigned before = atomic_load(&load.done);
+
+            if (step == 1) {
+                issue(mesh, i == 0 ? "web.acme.mesh" : DB, pems[i], sizeof(mesh->web_pem));
+                certs[i]->pem_len = strlen(pems[i]);
+            } else {
+                tables[i]->authority = step == 0 ? both : syn_buf_text(&fresh);
+            }
+            node_set(nodes[i], tables[i]);
+            wait_until(atomic_load(&load.done) >= before + 30);
+        }
+    load_stop(&load);
+    if (atomic_load(&load.failed) > 0)
+        fail_msg("%u of %u failed; the first: %s", atomic_load(&load.failed),
+                 atomic_load(&load.done), load.failure);
+    /* What the old one has signed is believed no more. */
+    (void)syn_str_copy(mesh->ca, sizeof(mesh->ca), old);
+    issue(mesh, "web.acme.mesh", mesh->web_pem, sizeof(mesh->web_pem));
+    mesh->web.pem_len = strlen(mesh->web_pem);
+    node_set(&mesh->near, &mesh->near_table);
+    assert_false(has(call(mesh, WEB, ""), " 200 "));
+}
+
 /* --- what the pair is for --------------------------------------------------------------------- */
 
 static uint64_t
@@ -604,7 +654,7 @@ main(void)
         meshed(test_policy), meshed(test_identities),     meshed(test_without_reload),
         meshed(test_rate),   meshed(test_here_and_there), meshed(test_outliers),
         meshed(test_tcp),    meshed(test_routes),         meshed(test_bad_matches),
-        meshed(test_mirror), meshed(test_retry_budget),
+        meshed(test_mirror), meshed(test_retry_budget),   meshed(test_rotation),
     };
 
     return cmocka_run_group_tests(tests, have_haproxy, NULL);

@@ -272,9 +272,26 @@ def calls_are_counted(p):
     check(f'caller="{here["caller"]}",callee="{here["callee"]}",code="2xx"' in text, text[-2000:])
 
 
+def both_are_believed():
+    """The other node has got the new authority with its newest identity, which the old one signed."""
+    folder = FACTS["far"].home / "agent/mesh/identities"
+    equal((folder / "ca.pem").read_text().count("BEGIN CERTIFICATE"), 2)
+    newest = max(folder.glob("svc-*.pem"), key=lambda file: file.stat().st_mtime)
+    said = subprocess.run(["openssl", "verify", "-CAfile", folder / "ca.pem", newest],
+                          capture_output=True, text=True, check=False)
+    equal(said.returncode, 0, said)
+
+
 @case
 def a_call_wakes_what_sleeps(p):
     need()
+    before = p.json("mesh", "authority", "list")["items"]
+    equal([row["state"] for row in before], ["signs"])
+    said = p.cli("mesh", "authority", "rotate", "--yes").out
+    check("is believed from now on" in said and "alone from" in said, said)
+    rows = p.json("mesh", "authority", "list")["items"]
+    equal([row["state"] for row in rows], ["signs", "next"])
+    equal(rows[0]["fingerprint"], before[0]["fingerprint"])
     deploy(p, "naps", "far", "--internal", "--autoscale", "0-1", "--autoscale-metric", "requests=50",
            "--autoscale-idle", "1s")
 
@@ -290,6 +307,8 @@ def a_call_wakes_what_sleeps(p):
     # One call, which is answered: it waits for the replica.
     said = call(p, "web", "naps")
     check(answered(said) and f"web.{p.account}.mesh" in said, said)
+    both_are_believed()
+    reaches(p, "db", "web")  # whose node has the old authority alone
     events = p.json("compute", "service", "events", "naps")["items"]
     check([e for e in events if e["type"] == "scaled" and e["reason"] == "held"], events)
     p.json("compute", "service", "stop", "naps", "--yes", "--wait")

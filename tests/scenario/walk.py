@@ -106,6 +106,11 @@ def distance(document):
     has({"from": str, "to": str, "rtt_us": int}, document)
 
 
+def authority(document):
+    has({"fingerprint": str, "from": str, "until": str, "certificate": str, "state": str}, document)
+    return document["state"]
+
+
 def prices(document):
     has({"id": str, "name": str, "prices": list}, document)
     for row in document["prices"]:
@@ -192,6 +197,9 @@ ROWS = {
                     lambda d: equal(d["spec"]["labels"], {}, d)),
                    (["{node}", "walker"], 2, error), (["{node}", "synor.io/x=1"], 2, error),
                    (["nobody", "a=b"], 1, error)],
+    "mesh authority list": [([], 0, lambda d: [authority(row) for row in d["items"]])],
+    "mesh authority rotate": [(["--yes"], 0, lambda d: equal(
+        [authority(row) for row in d["items"]], ["signs", "next"], d)), (["--yes"], 1, error)],
     "region latency set": [(["near", "far", "20ms"], 0, distance), (["near", "near", "1ms"], 2, error),
                            (["near", "far", "soon"], 2, error)],
     "region latency list": [([], 0, lambda d: [distance(row) for row in d["items"]])],
