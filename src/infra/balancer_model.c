@@ -555,21 +555,29 @@ routes_next(struct work *work, const struct syn_balancer_frontend *frontend, uns
     return rc;
 }
 
-/* How long requests wait for a first server of the backend, and a mark of whose it is, under its
- * section's name. */
+/* How long requests wait for a first server of the backend, and a mark of whose it is and of which
+ * shape, under its section's name. */
 static int
 hold_next(struct work *work, const struct syn_balancer_backend *backend)
 {
     size_t at = (size_t)(uintptr_t)syn_map_find(work->slot_of, backend->id);
     uint8_t digest[SYN_SHA256_LEN];
-    char name[16], limit[32], mark[9];
+    char name[16], limit[32], mark[17];
+    const struct lb_slot *slot;
+    SYN_BUF(whose);
     char *value;
+    int rc;
 
     if (backend->hold_ms == 0 || !work->setup->lua)
         return SYN_OK;
     assert(at > 0);
-    (void)snprintf(name, sizeof(name), "b%u", work->next->slots[at - 1].number);
-    syn_sha256(backend->id, strlen(backend->id), digest);
+    slot = &work->next->slots[at - 1];
+    (void)snprintf(name, sizeof(name), "b%u", slot->number);
+    syn_buf_addf(&whose, "%s\n%s\n%s", backend->id, slot->shape, slot->options);
+    rc = syn_buf_ok(&whose, work->err);
+    if (rc < 0)
+        return rc;
+    syn_sha256(whose.data, whose.len, digest);
     syn_hex_encode(digest, (sizeof(mark) - 1) / 2, mark);
     (void)snprintf(limit, sizeof(limit), "%u/%s", backend->hold_ms, mark);
     value = syn_strdup(limit);

@@ -283,6 +283,9 @@ struct lb_process {
     unsigned generation;
     bool lingers;     /* it was replaced, and is to be told to end when nobody waits there */
     uint64_t started; /* of /proc, so that a pid is not mistaken */
+    /** Of one that was found: the mark of a backend -> the number of its section there, which is
+     *  another than ours. Owned. NULL: sections have our numbers. */
+    struct syn_map *marks;
 };
 
 #define LB_PROCESS_NONE \

@@ -177,6 +177,7 @@ lb_process_forget(struct lb_process *process)
 {
     if (process->fd >= 0)
         (void)close(process->fd);
+    (void)syn_map_free(process->marks);
     *process = LB_PROCESS_NONE;
 }
 

@@ -222,7 +222,7 @@ add_row(const struct srv_authorities *all, size_t i, json_t *items, struct syn_e
 {
     const char *path = all->rows[i].path;
     char print[SYN_TLS_FINGERPRINT_SIZE], from[SYN_FORMAT_MAX], until[SYN_FORMAT_MAX];
-    struct syn_tls_look look;
+    struct syn_tls_look look = {.count = 0};
     SYN_BUF(pem);
     SYN_JSON(row);
     int rc = syn_tls_cert_text(path, &pem, err);

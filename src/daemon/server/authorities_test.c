@@ -13,7 +13,7 @@
 #include <synor/base/test.h>
 
 #define MIN_MS INT64_C(60000)
-#define DAY_MS (24 * 60 * MIN_MS)
+#define DAY_MS (INT64_C(24) * 60 * MIN_MS)
 #define NODES  4
 
 /* What a node has of the server. */
@@ -131,6 +131,21 @@ count_files(const char *dir)
     return count;
 }
 
+/* A rotation begins; what was believed before is appended to `old`. */
+static void
+begin(const char *dir, int64_t now_ms, struct syn_buf *old)
+{
+    struct srv_authorities all;
+    struct syn_err err = {0};
+
+    read_all(dir, now_ms, &all);
+    assert_done(srv_authorities_text(&all, old, &err), &err);
+    assert_done(srv_authorities_rotate(dir, "c1", now_ms, &all, &err), &err);
+    assert_int_equal(all.count, 2);
+    assert_int_equal(all.signer, 0);
+    assert_code(srv_authorities_rotate(dir, "c1", now_ms, &all, &err), SYN_E_CONFLICT, &err);
+}
+
 /* The last node does not reach the server from just before the rotation until its certificate is
  * over, and comes back then. */
 static void
@@ -139,8 +154,6 @@ nobody_is_disbelieved_meanwhile(void **state)
     struct node nodes[NODES] = {{.cert = NULL}};
     int64_t start_ms = syn_wall_ms(syn_world_system()), begun_ms = start_ms + 30 * MIN_MS;
     int64_t away_ms = begun_ms - MIN_MS, back_ms = away_ms + 70 * MIN_MS;
-    struct srv_authorities all;
-    struct syn_err err = {0};
     SYN_BUF(old);
     unsigned seed = 5;
     char dir[256];
@@ -148,18 +161,12 @@ nobody_is_disbelieved_meanwhile(void **state)
     (void)state;
     open_dir(dir);
     for (int64_t now_ms = start_ms; now_ms < start_ms + 200 * MIN_MS; now_ms += 2 * MIN_MS) {
-        if (now_ms >= begun_ms && old.len == 0) {
-            read_all(dir, now_ms, &all);
-            assert_done(srv_authorities_text(&all, &old, &err), &err);
-            assert_done(srv_authorities_rotate(dir, "c1", now_ms, &all, &err), &err);
-            assert_int_equal(all.count, 2);
-            assert_int_equal(all.signer, 0);
-            assert_code(srv_authorities_rotate(dir, "c1", now_ms, &all, &err), SYN_E_CONFLICT,
-                        &err);
-        }
+        if (now_ms >= begun_ms && old.len == 0)
+            begin(dir, now_ms, &old);
         for (size_t i = 0; i < NODES; i++) {
-            if (now_ms < nodes[i].due_ms ||
-                (i == NODES - 1 && now_ms >= away_ms && now_ms < back_ms))
+            bool away = i == NODES - 1 && now_ms >= away_ms && now_ms < back_ms;
+
+            if (now_ms < nodes[i].due_ms || away)
                 continue;
             renew(&nodes[i], dir, now_ms);
             nodes[i].due_ms = now_ms + (18 + (int64_t)(rand_r(&seed) % 5)) * MIN_MS;
