@@ -159,13 +159,16 @@ lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number, str
 
     session_lines(out_front, number, out);
     lb_match_lines(frontend, out);
-    if (frontend->match_count > 0)
+    if (!tcp)
+        syn_buf_addf(out, "  %s set-header " SYN_BALANCER_CALLER " %%[var(sess.caller)]\n", rule);
+    if (out_front && !tcp) { /* a variable for what is looked up once would cost a request more */
         syn_buf_addf(out,
-                     "  %s set-var(txn.to) var(sess.key),concat(,txn.route,),"
-                     "map_str(routes.map)\n",
-                     rule);
-    else
-        look_up(rule, "sess.key", true, out);
+                     "  use_backend %%[var(sess.key)%s,map_str(routes.map)]\n"
+                     "  default_backend " LB_REFUSED "\n",
+                     frontend->match_count > 0 ? ",concat(,txn.route,)" : "");
+        return;
+    }
+    look_up(rule, "sess.key", true, out);
     if (!out_front) {
         look_up(rule, "sess.wild", false, out);
         look_up(rule, "sess.any", false, out);
@@ -173,12 +176,7 @@ lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number, str
     if (tcp)
         syn_buf_addf(out, "  %s reject unless { var(txn.to) -m found }\n", rule);
     else
-        syn_buf_addf(out,
-                     "  %s return status 403 content-type text/plain"
-                     " string \"this may not be called by who calls\""
-                     " unless { var(txn.to) -m found }\n"
-                     "  %s set-header " SYN_BALANCER_CALLER " %%[var(sess.caller)]\n",
-                     rule, rule);
+        syn_buf_adds(out, "  use_backend " LB_REFUSED " unless { var(txn.to) -m found }\n");
     syn_buf_adds(out, "  use_backend %[var(txn.to)]\n");
 }
 

@@ -24,7 +24,8 @@
 #define LB_COOKIE_KEY    33  /* hexadecimal, and a zero */
 #define LB_COMMAND_MAX   (SYN_BALANCER_ID_MAX + 1024)
 #define LB_HOLD_FILE     "hold.lua"
-#define LB_NOWHERE       "none" /* the backend of what is served nowhere */
+#define LB_NOWHERE       "none"    /* the backend of what is served nowhere */
+#define LB_REFUSED       "refused" /* where callers of a mesh come who may not call */
 #define LB_AUTHORITY     "ca.pem"
 #define LB_CONTROL_SIZE  32
 #define LB_REPLY_MAX     ((size_t)64 << 20)

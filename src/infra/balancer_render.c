@@ -123,6 +123,8 @@ int
 lb_render(const struct lb_setup *setup, const struct lb_model *model, const char *control,
           struct syn_buf *out, struct syn_err *err)
 {
+    bool meshed = false;
+
     render_global(setup, model, control, out);
     lb_mirror_front(setup, model, control, out);
     for (size_t i = 0; i < model->door_count; i++)
@@ -130,6 +132,12 @@ lb_render(const struct lb_setup *setup, const struct lb_model *model, const char
     syn_buf_adds(out, "backend " LB_NOWHERE "\n  mode http\n"
                       "  http-request return status 404 content-type text/plain"
                       " string \"nothing is served here\"\n");
+    for (size_t i = 0; i < model->door_count; i++)
+        meshed = meshed || strstr(model->doors[i].shape, " " LB_REFUSED) != NULL;
+    if (meshed)
+        syn_buf_adds(out, "backend " LB_REFUSED "\n  mode http\n"
+                          "  http-request return status 403 content-type text/plain"
+                          " string \"this may not be called by who calls\"\n");
     for (size_t i = 0; i < model->slot_count; i++)
         render_slot(&model->slots[i], out);
     return syn_buf_ok(out, err);

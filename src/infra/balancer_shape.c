@@ -86,7 +86,8 @@ http_lines(const struct syn_balancer_backend *backend, const struct lb_setup *se
                           " { method GET HEAD OPTIONS PUT DELETE TRACE }\n");
     lb_retry_lines(backend, out);
     if (backend->client == SYN_BALANCER_CLIENT_HEADERS)
-        syn_buf_adds(out, "  http-request set-header X-Forwarded-For %[src]\n"
+        syn_buf_adds(out, "  http-request del-header X-Forwarded-For\n"
+                          "  option forwardfor\n"
                           "  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n"
                           "  http-request del-header Forwarded\n");
     if (backend->client == SYN_BALANCER_CLIENT_HEADERS && backend->peer_name == NULL)
