@@ -8,7 +8,7 @@ MAY_INCLUDE = {
     "base": [],
     "client": ["base"],
     "wasm": ["base"],
-    "compute": ["base"],
+    "compute": ["base", r"synor/wasm/wasmtime\.h"],
     "chain": ["base"],
     "market": ["base"],
     "infra": ["base"],

@@ -45,6 +45,7 @@ up(const struct syn_cli_up *given)
                                          .log_level = given->log_level,
                                          .insecure = given->insecure,
                                          .log_json = given->log_json,
+                                         .webhook_private = given->webhook_private,
                                          .with_agent = given->with_agent,
                                          .cache_bytes_max = given->cache_bytes_max,
                                          .ready_fd = given->ready_fd};

@@ -72,6 +72,15 @@ def scripts(program, host, folder):
         assert made.call("/", "POST", b"\x00\x01\xff") == (200, b"\xff\xfe\x00")
 
 
+def java(javac):
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([javac, "--release", "17", "-Xlint:all", "-Werror", "-d", folder, "Main.java"],
+                       check=True, cwd=HERE / "java")
+        with Program(["java", "-cp", folder, "Main"]) as made:
+            for _ in range(3):
+                assert made.call("/hello", "POST", b"12345") == (200, b"Hello from Java: /hello\n")
+
+
 def compiled(command, language, **env):
     with tempfile.TemporaryDirectory() as folder:
         program = os.path.join(folder, "main")
@@ -86,6 +95,8 @@ def compiled(command, language, **env):
 CASES = (
     ("python", "/usr/bin/python3", lambda it: scripts(it, "host.py", "python")),
     ("node", "node", lambda it: scripts(it, "host.mjs", "node")),
+    ("ruby", "ruby", lambda it: scripts(it, "host.rb", "ruby")),
+    ("java", "javac", java),
     ("c", "cc", lambda it: compiled([it, "-Wall", "-Wextra", "-Werror", "-o", "OUT", "main.c"], "C")),
     ("rust", "rustc", lambda it: compiled([it, "-O", "-o", "OUT", "main.rs"], "Rust")),
     ("go", "go", lambda it: compiled([it, "build", "-o", "OUT", "main.go"], "Go", CGO_ENABLED="0")),

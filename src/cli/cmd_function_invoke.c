@@ -438,6 +438,7 @@ show_record(struct syn_cli *cli, const char *id)
         {"node", "node"},
         {"message", "message"},
         {"destination", "destination"},
+        {"told", "destination_state"},
         {"not told", "destination_error"},
     };
     static const struct {

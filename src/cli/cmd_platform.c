@@ -35,6 +35,7 @@
     {"http-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its first port", "Front that services share by host and path"}, \
     {"https-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its second port", "The same with TLS"}, \
     {"function-listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "127.0.0.1:9080", "Where functions are called; none: by the API alone"}, \
+    {"webhook-private", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Let functions tell http:// and private addresses how calls ended"}, \
     {"acme-directory", 0, "URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Who gives certificates (RFC 8555) to services with --tls-cert acme"}, \
     {"acme-contact", 0, "MAIL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Whom that directory tells what it has to say"}, \
     {"acme-ca", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the system's", "Who vouches for that directory, PEM"}, \
@@ -307,6 +308,7 @@ start(struct syn_cli *cli, bool with_agent)
                             .without_key = syn_cli_has(cli, "without-key"),
                             .insecure = syn_cli_has(cli, "insecure"),
                             .log_json = syn_cli_has(cli, "log-json"),
+                            .webhook_private = syn_cli_has(cli, "webhook-private"),
                             .with_agent = with_agent,
                             .cache_bytes_max = syn_cli_number(cli, "cache-limit", 0),
                             .ready_fd = -1};

@@ -34,6 +34,10 @@ extern const struct syn_cli_command syn_cli_function_deploy, syn_cli_function_li
 /* cmd_function_key.c */
 extern const struct syn_cli_command syn_cli_function_key_create, syn_cli_function_key_list,
     syn_cli_function_key_rm;
+/* cmd_function_token.c */
+extern const struct syn_cli_command syn_cli_function_token_create, syn_cli_function_token_rotate,
+    syn_cli_function_token_keys, syn_cli_function_issuer_add, syn_cli_function_issuer_list,
+    syn_cli_function_issuer_rm;
 /* cmd_exec.c, cmd_copy.c, cmd_forward.c, cmd_inspect.c */
 extern const struct syn_cli_command syn_cli_service_exec, syn_cli_train_exec, syn_cli_service_copy,
     syn_cli_service_forward, syn_cli_service_inspect;

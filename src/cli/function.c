@@ -38,18 +38,35 @@ state_cells(struct syn_cli_table_out *rows, const json_t *function)
     syn_cli_cell(rows, "%s", syn_json_str(json_object_get(function, "spec"), "runtime", ""));
 }
 
+/* Ready, and of how many where others are starting or ending; a module has none. */
+static void
+instances_cell(struct syn_cli_table_out *rows, const json_t *status)
+{
+    const json_t *counts = json_object_get(status, "instances");
+    long long ready = (long long)syn_json_i64(counts, "ready", 0);
+    long long live = (long long)syn_json_i64(counts, "live", 0);
+
+    if (counts == NULL)
+        syn_cli_cell(rows, "-");
+    else if (ready == live)
+        syn_cli_cell(rows, "%lld", ready);
+    else
+        syn_cli_cell(rows, "%lld/%lld", ready, live);
+}
+
 static void
 list_cells(struct syn_cli_table_out *rows, const json_t *function)
 {
     syn_cli_cell(rows, "%s", syn_json_str(function, "name", ""));
     syn_cli_cell(rows, "%s", syn_json_str(function, "id", ""));
     state_cells(rows, function);
+    instances_cell(rows, json_object_get(function, "status"));
     syn_cli_cell(rows, "%s", syn_json_str(function, "created_at", ""));
 }
 
 static const struct syn_cli_view list_view = {
     .kind = "function",
-    .titles = "NAME|ID|STATE|REASON|>VERSION|RUNTIME|CREATED",
+    .titles = "NAME|ID|STATE|REASON|>VERSION|RUNTIME|>INSTANCES|CREATED",
     .empty = "No functions. Make one: synor compute function deploy --help",
     .cells = list_cells,
     .newest_first = true,

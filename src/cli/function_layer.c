@@ -23,13 +23,23 @@
 #define NOT_THERE    127 /* no such program, as a shell says it */
 #define PYTHON_BEGIN "python"
 
+struct making;
+
+/* How the dependencies of a language are installed. */
+struct way {
+    const char *begins; /* of its runtimes' names */
+    const char *lock;   /* kept to, where it is beside the file; NULL: nothing is */
+    const char *within; /* of the folder, what instances mount */
+    int (*install)(const struct making *making, struct syn_err *err);
+};
+
 /* One layer in the making. */
 struct making {
+    const struct way *way;
     struct syn_cli *cli;
     const char *runtime;
     const char *file;
-    struct syn_buf content, lock; /* of npm: package-lock.json beside it */
-    bool node;
+    struct syn_buf content, lock;
     char name[64];
     char folder[FOLDER_MAX]; /* of our own, removed at the end; "": not made yet */
 };
@@ -54,7 +64,7 @@ syn_cli_layer_pip(const char *runtime, const char *file, const char *folder, boo
 {
     size_t n = 0;
 
-    *ret = (struct syn_cli_layer_command){{NULL}, "", "python3"};
+    *ret = (struct syn_cli_layer_command){{NULL}, "", "python3", ""};
     if (*version_of(runtime, ret->version) && same)
         (void)snprintf(ret->python, sizeof(ret->python), "python%s", ret->version);
     ret->argv[n++] = ret->python;
@@ -83,7 +93,7 @@ syn_cli_layer_npm(const char *folder, bool locked, bool quiet, struct syn_cli_la
 {
     size_t n = 0;
 
-    *ret = (struct syn_cli_layer_command){{NULL}, "", ""};
+    *ret = (struct syn_cli_layer_command){{NULL}, "", "", ""};
     ret->argv[n++] = "npm";
     ret->argv[n++] = locked ? "ci" : "install";
     ret->argv[n++] = "--omit=dev";
@@ -92,6 +102,29 @@ syn_cli_layer_npm(const char *folder, bool locked, bool quiet, struct syn_cli_la
     ret->argv[n++] = "--install-links"; /* what is on this machine becomes part of the layer */
     ret->argv[n++] = quiet ? "--loglevel=error" : "--loglevel=notice";
     ret->argv[n++] = "--prefix";
+    ret->argv[n++] = folder;
+    assert(n < SYN_CLI_LAYER_WORDS_MAX);
+}
+
+void
+syn_cli_layer_bundle(const char *folder, bool locked, bool quiet, struct syn_cli_layer_command *ret)
+{
+    size_t n = 0;
+
+    *ret = (struct syn_cli_layer_command){{NULL}, "", "", ""};
+    (void)snprintf(ret->gemfile, sizeof(ret->gemfile), "BUNDLE_GEMFILE=%s/Gemfile", folder);
+    ret->argv[n++] = "env"; /* what bundler goes by, instead of somebody's own configuration */
+    ret->argv[n++] = ret->gemfile;
+    ret->argv[n++] = "BUNDLE_IGNORE_CONFIG=1";
+    ret->argv[n++] = "BUNDLE_WITHOUT=development:test";
+    ret->argv[n++] = "bundle";
+    ret->argv[n++] = "install";
+    ret->argv[n++] = "--no-cache";
+    if (locked)
+        ret->argv[n++] = "--frozen";
+    if (quiet)
+        ret->argv[n++] = "--quiet";
+    ret->argv[n++] = "--path";
     ret->argv[n++] = folder;
     assert(n < SYN_CLI_LAYER_WORDS_MAX);
 }
@@ -152,7 +185,7 @@ run(const struct syn_cli_layer_command *command, int *ret_status, struct syn_err
     return SYN_OK;
 }
 
-/* --- pip and npm ------------------------------------------------------------------------------ */
+/* --- pip, npm, and bundler -------------------------------------------------------------------- */
 
 static bool
 has_pip(const char *python)
@@ -180,6 +213,7 @@ compile(const struct making *making, const char *python)
 {
     struct syn_cli_layer_command command = {
         {python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", making->folder},
+        "",
         "",
         ""};
     int status = 0;
@@ -255,6 +289,36 @@ install_node(const struct making *making, struct syn_err *err)
                     making->file, status);
 }
 
+static int
+install_ruby(const struct making *making, struct syn_err *err)
+{
+    struct syn_cli_layer_command command;
+    bool locked = making->lock.len > 0;
+    int status = 0, rc = put_file(making, "Gemfile", &making->content, err);
+
+    if (rc == SYN_OK && locked)
+        rc = put_file(making, "Gemfile.lock", &making->lock, err);
+    syn_cli_layer_bundle(making->folder, locked, making->cli->quiet, &command);
+    if (rc == SYN_OK)
+        rc = run(&command, &status, err);
+    if (rc < 0 || status == 0)
+        return rc;
+    if (status == NOT_THERE)
+        return SYN_FAIL(err, SYN_E_NOTFOUND,
+                        "there is no bundler here, which installs %.200s: apt-get install "
+                        "ruby-bundler",
+                        making->file);
+    return SYN_FAIL(err, SYN_E_INVALID,
+                    "bundler could not install %.200s (status %d); what it said stands above",
+                    making->file, status);
+}
+
+static const struct way ways[] = {
+    {PYTHON_BEGIN, NULL, "", install_python},
+    {"node", "package-lock.json", "/node_modules", install_node}, /* all that node looks for */
+    {"ruby", "Gemfile.lock", "/ruby", install_ruby},
+};
+
 /* --- the layer -------------------------------------------------------------------------------- */
 
 static int
@@ -264,10 +328,11 @@ read_files(struct making *making, struct syn_err *err)
     char lock[PATH_MAX];
     int rc = syn_cli_read_file(making->file, FILE_MAX, &making->content, err);
 
-    if (rc < 0 || !making->node)
+    if (rc < 0 || making->way->lock == NULL)
         return rc;
-    (void)snprintf(lock, sizeof(lock), "%.*spackage-lock.json",
-                   slash != NULL ? (int)(slash + 1 - making->file) : 0, making->file);
+    (void)snprintf(lock, sizeof(lock), "%.*s%s",
+                   slash != NULL ? (int)(slash + 1 - making->file) : 0, making->file,
+                   making->way->lock);
     return access(lock, F_OK) == 0 ? syn_cli_read_file(lock, FILE_MAX, &making->lock, err) : SYN_OK;
 }
 
@@ -297,7 +362,6 @@ make_folder(struct making *making, struct syn_err *err)
     return SYN_OK;
 }
 
-/* What was installed; of npm the folder of modules, which is all that node looks for. */
 static int
 upload(const struct making *making, struct syn_err *err)
 {
@@ -305,7 +369,7 @@ upload(const struct making *making, struct syn_err *err)
     struct syn_cli_upload wanted = {.path = path, .name = making->name};
     SYN_JSON(packed);
 
-    (void)snprintf(path, sizeof(path), "%s%s", making->folder, making->node ? "/node_modules" : "");
+    (void)snprintf(path, sizeof(path), "%s%s", making->folder, making->way->within);
     if (access(path, F_OK) != 0)
         return SYN_FAIL(err, SYN_E_INVALID, "%.200s lists nothing; leave it out", making->file);
     return syn_cli_upload(making->cli, &wanted, &packed, err);
@@ -319,7 +383,7 @@ make(struct making *making, struct syn_err *err)
     if (rc < 0)
         return rc;
     syn_cli_note(making->cli, "Installing what %s lists.", making->file);
-    rc = making->node ? install_node(making, err) : install_python(making, err);
+    rc = making->way->install(making, err);
     if (rc == SYN_OK)
         rc = upload(making, err);
     syn_tree_remove(making->folder);
@@ -330,13 +394,13 @@ int
 syn_cli_function_layer(struct syn_cli *cli, const char *runtime, const char *dependencies,
                        char *ret_ref, size_t cap, struct syn_err *err)
 {
-    struct making making = {.cli = cli,
-                            .runtime = runtime,
-                            .file = dependencies,
-                            .node = syn_str_starts(runtime, "node")};
+    struct making making = {.cli = cli, .runtime = runtime, .file = dependencies};
     int rc;
 
-    if (!making.node && !syn_str_starts(runtime, PYTHON_BEGIN))
+    for (size_t i = 0; i < SYN_LEN(ways); i++)
+        if (syn_str_starts(runtime, ways[i].begins))
+            making.way = &ways[i];
+    if (making.way == NULL)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "--dependencies: functions in %.40s have what they need within; leave it "
                         "out",

@@ -61,6 +61,21 @@ npm_keeps_to_what_is_locked(void **state)
 }
 
 static void
+bundler_keeps_to_what_is_locked(void **state)
+{
+    struct syn_cli_layer_command command;
+
+    (void)state;
+    syn_cli_layer_bundle("DIR", true, false, &command);
+    assert_string_equal(words_of(&command),
+                        "env BUNDLE_GEMFILE=DIR/Gemfile BUNDLE_IGNORE_CONFIG=1 "
+                        "BUNDLE_WITHOUT=development:test bundle install --no-cache --frozen "
+                        "--path DIR");
+    syn_cli_layer_bundle("DIR", false, true, &command);
+    assert_non_null(strstr(words_of(&command), "--no-cache --quiet"));
+}
+
+static void
 names_differ_by_what_is_installed(void **state)
 {
     static const struct {
@@ -93,6 +108,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pip_is_of_the_version_that_is_wanted),
         cmocka_unit_test(npm_keeps_to_what_is_locked),
+        cmocka_unit_test(bundler_keeps_to_what_is_locked),
         cmocka_unit_test(names_differ_by_what_is_installed),
     };
 

@@ -44,6 +44,7 @@ static const struct syn_cli_spec_key lists[] = {
 static const struct syn_cli_spec_key destinations[] = {
     {"on-success", "success"},
     {"on-failure", "failure"},
+    {"destination-secret", "secret"},
 };
 
 void

@@ -111,8 +111,9 @@ set_host(json_t *trigger, const char *text, size_t len, struct syn_err *err)
 static int
 set_auth(json_t *trigger, const char *value, struct syn_err *err)
 {
-    if (!syn_str_eq(value, "key") && !syn_str_eq(value, "none"))
-        return SYN_FAIL(err, SYN_E_INVALID, "auth: \"%.40s\" is neither key nor none", value);
+    if (!syn_str_eq(value, "key") && !syn_str_eq(value, "token") && !syn_str_eq(value, "none"))
+        return SYN_FAIL(err, SYN_E_INVALID, "auth: \"%.40s\" is neither key, token nor none",
+                        value);
     return syn_json_set_str(trigger, "auth", value, err);
 }
 
@@ -142,13 +143,54 @@ set_cors(json_t *trigger, const char *key, const char *value, struct syn_err *er
     }
     if (!syn_str_eq(key, "cors-age"))
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "http has no option \"%.40s\": auth=, cors=, cors-header=, "
+                        "http has no option \"%.40s\": auth=, hmac=, cors=, cors-header=, "
                         "cors-credentials= and cors-age= there are",
                         key);
     rc = syn_parse_duration_ms(value, "cors-age", &age_ms, err);
     if (rc == SYN_OK && age_ms % 1000 != 0)
         rc = SYN_FAIL(err, SYN_E_INVALID, "cors-age: \"%.40s\": whole seconds, as 10m", value);
     return rc < 0 ? rc : syn_json_set_i64(cors, "max_age_s", age_ms / 1000, err);
+}
+
+/* "hmac", or "hmac-..." */
+static int
+set_hmac(json_t *trigger, const char *key, const char *value, struct syn_err *err)
+{
+    static const char *const texts[] = {"scheme", "header", "prefix"};
+    json_t *hmac = json_object_get(trigger, "hmac");
+    int64_t tolerance_ms;
+    int rc = SYN_OK;
+
+    if (hmac == NULL) {
+        hmac = json_object();
+        rc = syn_json_set_take(trigger, "hmac", hmac, err);
+    }
+    if (rc < 0)
+        return rc;
+    if (key[strlen("hmac")] == '\0')
+        return syn_json_set_str(hmac, "secret", value, err);
+    for (size_t i = 0; i < SYN_LEN(texts); i++)
+        if (syn_str_eq(key + strlen("hmac-"), texts[i]))
+            return syn_json_set_str(hmac, texts[i], value, err);
+    if (!syn_str_eq(key, "hmac-tolerance"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "http has no option \"%.40s\": hmac=SECRET, hmac-scheme=, hmac-header=, "
+                        "hmac-prefix= and hmac-tolerance= there are",
+                        key);
+    rc = syn_parse_duration_ms(value, "hmac-tolerance", &tolerance_ms, err);
+    if (rc == SYN_OK && tolerance_ms % 1000 != 0)
+        rc = SYN_FAIL(err, SYN_E_INVALID, "hmac-tolerance: \"%.40s\": whole seconds, as 5m", value);
+    return rc < 0 ? rc : syn_json_set_i64(hmac, "tolerance_s", tolerance_ms / 1000, err);
+}
+
+static int
+set_http_option(json_t *trigger, const char *key, const char *value, struct syn_err *err)
+{
+    if (syn_str_eq(key, "auth"))
+        return set_auth(trigger, value, err);
+    if (syn_str_eq(key, "hmac") || syn_str_starts(key, "hmac-"))
+        return set_hmac(trigger, key, value, err);
+    return set_cors(trigger, key, value, err);
 }
 
 static int
@@ -183,9 +225,11 @@ parse_http(const char *rest, json_t *trigger, struct syn_err *err)
 
         rc = cut_option(&rest, text, &value, err);
         if (rc == SYN_OK)
-            rc = syn_str_eq(text, "auth") ? set_auth(trigger, value, err)
-                                          : set_cors(trigger, text, value, err);
+            rc = set_http_option(trigger, text, value, err);
     }
+    if (rc == SYN_OK && json_object_get(trigger, "hmac") != NULL &&
+        syn_json_at(trigger, "hmac.secret") == NULL)
+        rc = SYN_FAIL(err, SYN_E_INVALID, "hmac=SECRET is missing: what is it signed with?");
     if (rc == SYN_OK && json_object_get(trigger, "cors") != NULL &&
         syn_json_at(trigger, "cors.origins") == NULL)
         rc = SYN_FAIL(err, SYN_E_INVALID, "cors=ORIGIN is missing: whose pages may call it?");
@@ -379,6 +423,25 @@ write_list(const json_t *list, const char *before, const char *between, struct s
 }
 
 static void
+write_hmac(const json_t *hmac, struct syn_buf *out)
+{
+    static const char *const texts[] = {"scheme", "header", "prefix"};
+    const json_t *tolerance = json_object_get(hmac, "tolerance_s");
+
+    if (hmac == NULL)
+        return;
+    syn_buf_addf(out, ",hmac=%s", syn_json_str(hmac, "secret", ""));
+    for (size_t i = 0; i < SYN_LEN(texts); i++) {
+        const char *value = syn_json_str(hmac, texts[i], "");
+
+        if (value[0] != '\0')
+            syn_buf_addf(out, ",hmac-%s=%s", texts[i], value);
+    }
+    if (json_is_integer(tolerance))
+        syn_buf_addf(out, ",hmac-tolerance=%llds", (long long)json_integer_value(tolerance));
+}
+
+static void
 write_http(const json_t *trigger, struct syn_buf *out)
 {
     const json_t *methods = json_object_get(trigger, "methods");
@@ -393,6 +456,7 @@ write_http(const json_t *trigger, struct syn_buf *out)
     syn_buf_adds(out, syn_json_str(trigger, "path", ""));
     if (json_object_get(trigger, "auth") != NULL)
         syn_buf_addf(out, ",auth=%s", syn_json_str(trigger, "auth", ""));
+    write_hmac(json_object_get(trigger, "hmac"), out);
     write_list(json_object_get(cors, "origins"), ",cors=", ",cors=", out);
     write_list(json_object_get(cors, "headers"), ",cors-header=", ",cors-header=", out);
     if (syn_json_bool(cors, "credentials", false))

@@ -1,7 +1,9 @@
 /* What calls a function, as one word of the command line:
  *
  *     http:[METHOD,METHOD:][HOST]/PATH[,cors=ORIGIN][,cors-header=NAME][,cors-age=DURATION]
- *         [,cors-credentials=true]
+ *         [,cors-credentials=true][,auth=none|key|token][,hmac=SECRET]
+ *         [,hmac-scheme=body|stripe|standard][,hmac-header=NAME][,hmac-prefix=TEXT]
+ *         [,hmac-tolerance=DURATION]
  *     schedule:CRON[,zone=ZONE][,missed=skip|once][,payload=JSON]
  *     queue:NAME[,batch=N]
  *     storage:PREFIX[,events=put|delete]

@@ -6,6 +6,22 @@
 
 #include <synor/base/test.h>
 
+/* `written`: how it is written then; NULL: as it is. */
+static void
+check_word(const char *word, const char *want, const char *written)
+{
+    SYN_JSON(trigger);
+    SYN_BUF(text);
+    SYN_BUF(again);
+    struct syn_err err;
+
+    assert_done(syn_cli_trigger_parse(word, &trigger, &err), &err);
+    assert_done(syn_json_write(trigger, &text, &err), &err);
+    assert_string_equal(syn_buf_text(&text), want);
+    syn_cli_trigger_write(trigger, &again);
+    assert_string_equal(syn_buf_text(&again), written != NULL ? written : word);
+}
+
 static void
 words_become_triggers(void **state)
 {
@@ -56,19 +72,34 @@ words_become_triggers(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        SYN_JSON(trigger);
-        SYN_BUF(text);
-        SYN_BUF(word);
-        struct syn_err err;
+    for (size_t i = 0; i < SYN_LEN(rows); i++)
+        check_word(rows[i].word, rows[i].want, rows[i].written);
+}
 
-        assert_done(syn_cli_trigger_parse(rows[i].word, &trigger, &err), &err);
-        assert_done(syn_json_write(trigger, &text, &err), &err);
-        assert_string_equal(syn_buf_text(&text), rows[i].want);
-        syn_cli_trigger_write(trigger, &word);
-        assert_string_equal(syn_buf_text(&word),
-                            rows[i].written != NULL ? rows[i].written : rows[i].word);
-    }
+static void
+signed_routes_become_triggers(void **state)
+{
+    static const struct {
+        const char *word, *want, *written; /* NULL: as the word */
+    } rows[] = {
+        {"http:POST:/h,hmac=github",
+         "{\"hmac\":{\"secret\":\"github\"},\"methods\":[\"POST\"],\"path\":\"/"
+         "h\",\"type\":\"http\"}",
+         NULL},
+        {"http:/h,hmac-scheme=body,hmac-prefix=sha256=,hmac=a,hmac-header=x-sign",
+         "{\"hmac\":{\"header\":\"x-sign\",\"prefix\":\"sha256=\",\"scheme\":\"body\",\"secret\":"
+         "\"a\"},"
+         "\"path\":\"/h\",\"type\":\"http\"}",
+         "http:/h,hmac=a,hmac-scheme=body,hmac-header=x-sign,hmac-prefix=sha256="},
+        {"http:/h,hmac=a,hmac-scheme=stripe,hmac-tolerance=2m",
+         "{\"hmac\":{\"scheme\":\"stripe\",\"secret\":\"a\",\"tolerance_s\":120},\"path\":\"/h\","
+         "\"type\":\"http\"}",
+         "http:/h,hmac=a,hmac-scheme=stripe,hmac-tolerance=120s"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++)
+        check_word(rows[i].word, rows[i].want, rows[i].written);
 }
 
 static void
@@ -89,7 +120,10 @@ wrong_words_are_explained(void **state)
         {"http:/x,cors", "\"cors\" is not OPTION=VALUE"},
         {"http:/x,cors=", "is not OPTION=VALUE"},
         {"http:/x,tls=1", "http has no option \"tls\": auth="},
-        {"http:/x,auth=token", "auth: \"token\" is neither key nor none"},
+        {"http:/x,auth=basic", "auth: \"basic\" is neither key, token nor none"},
+        {"http:/x,hmac-scheme=body", "hmac=SECRET is missing"},
+        {"http:/x,hmac=a,hmac-kind=1", "http has no option \"hmac-kind\": hmac=SECRET, "},
+        {"http:/x,hmac=a,hmac-tolerance=1500ms", "hmac-tolerance: \"1500ms\": whole seconds"},
         {"http:/x,cors=*,cors-credentials=1", "\"1\" is not true"},
         {"http:/x,cors-age=10m", "cors=ORIGIN is missing"},
         {"http:/x,cors=*,cors-age=5ms", "cors-age: \"5ms\": whole seconds"},
@@ -152,6 +186,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_become_triggers),
+        cmocka_unit_test(signed_routes_become_triggers),
         cmocka_unit_test(wrong_words_are_explained),
         cmocka_unit_test(a_part_has_an_end),
         cmocka_unit_test(what_is_not_known_is_named),

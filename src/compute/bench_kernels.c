@@ -4,6 +4,10 @@
 
 #include <synor/compute/cpu.h>
 
+/* bench_kernels.wat, by the build. */
+extern const char syn_bench_wasm[];
+extern const size_t syn_bench_wasm_len;
+
 static const char opencl_c[] =
     "kernel void empty(void) {}\n"
     "kernel void triad(global float *y, global const float *x, global const float *z, uint n)\n"
@@ -216,6 +220,12 @@ syn_bench_source(const struct syn_dev *dev, struct syn_dev_source *ret)
         ret->format = SYN_FORMAT_NATIVE;
         ret->entries = native;
         ret->entries_count = SYN_LEN(native);
+        return true;
+    }
+    if (dev->info.formats & SYN_BIT(SYN_FORMAT_WASM)) {
+        ret->format = SYN_FORMAT_WASM;
+        ret->text = syn_bench_wasm;
+        ret->len = syn_bench_wasm_len;
         return true;
     }
     for (size_t i = 0; i < SYN_LEN(texts); i++) {

@@ -108,8 +108,9 @@ launch(const struct bench *b, unsigned lane, const struct syn_dev_launch *what, 
     struct syn_dev_launch own = *what;
 
     own.program = b->program;
-    /* What has more items than every interface has groups for does several of them each. */
-    own.groups[0] = SYN_MIN((items + group - 1) / group, GROUPS_MAX);
+    /* What has more items than every interface has groups for does several of them each; where a
+     * group is one item, that does them all. */
+    own.groups[0] = group == 1 ? 1 : SYN_MIN((items + group - 1) / group, GROUPS_MAX);
     own.group[0] = group;
     own.groups[1] = own.groups[2] = own.group[1] = own.group[2] = 1;
     return syn_dev_launch(b->dev, &own, &cmd, err);

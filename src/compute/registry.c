@@ -20,8 +20,8 @@
 #include "topology_priv.h"
 
 static const struct syn_driver_ops *const drivers[] = {
-    &syn_driver_cpu,       &syn_driver_cuda,   &syn_driver_hip,      &syn_driver_opencl,
-    &syn_driver_levelzero, &syn_driver_vulkan, &syn_driver_modelled,
+    &syn_driver_cpu,       &syn_driver_cuda,   &syn_driver_hip,  &syn_driver_opencl,
+    &syn_driver_levelzero, &syn_driver_vulkan, &syn_driver_wasm, &syn_driver_modelled,
 };
 static_assert(SYN_LEN(drivers) <= SYN_DRIVERS_MAX, "a slot each");
 

@@ -332,6 +332,7 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .function_listen = options->function_listen,
                                             .log_level = options->log_level,
                                             .log_json = options->log_json,
+                                            .webhook_private = options->webhook_private,
                                             .acme_directory = options->acme_directory,
                                             .acme_contact = options->acme_contact,
                                             .acme_ca = options->acme_ca,

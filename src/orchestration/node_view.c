@@ -858,7 +858,12 @@ version_begins(const char *version, const char *wanted)
 bool
 syn_node_is_language(const char *name)
 {
-    return syn_str_eq(name, "python") || syn_str_eq(name, "node");
+    static const char *const names[] = {"python", "node", "ruby", "java"};
+
+    for (size_t i = 0; i < SYN_LEN(names); i++)
+        if (syn_str_eq(name, names[i]))
+            return true;
+    return false;
 }
 
 bool

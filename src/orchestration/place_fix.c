@@ -294,23 +294,37 @@ framework_source(const char *name)
 }
 
 /* How a machine gets an interpreter that functions can be run by. */
+static const struct {
+    const char *language;
+    const char *runtime; /* of any version */
+    const char *package;
+} interpreters[] = {
+    {"python", "python3", "python3"},
+    {"node", "node", "nodejs"},
+    {"ruby", "ruby", "ruby"},
+    {"java", "java", "default-jre-headless"},
+};
+
 static int
 fix_runtime(struct fixer *fixer, struct syn_err *err)
 {
     struct syn_place_request trial = *fixer->request;
-    bool python = syn_str_eq(trial.framework, "python");
+    size_t at = 0;
     int rc = SYN_OK;
 
+    while (at + 1 < SYN_LEN(interpreters) &&
+           !syn_str_eq(trial.framework, interpreters[at].language))
+        at++;
     trial.framework_version = NULL;
     if (fits(fixer, &trial))
         rc = fix_add(fixer, err, "take the version that is there: --runtime %s",
-                     python ? "python3" : "node");
+                     interpreters[at].runtime);
     trial.framework = NULL;
     if (rc < 0 || !fits(fixer, &trial) || !++fixer->request_changes)
         return rc;
     rc =
         fix_add(fixer, err, "install it on a node, which tells of it by itself: apt-get install %s",
-                python ? "python3" : "nodejs");
+                interpreters[at].package);
     return rc < 0 ? rc : fix_add(fixer, err, "bring it in an image: --runtime custom:IMAGE");
 }
 

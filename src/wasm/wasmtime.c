@@ -6,17 +6,11 @@
 #include <synor/base/loader.h>
 #include <synor/wasm/wasm.h>
 
-_Static_assert(sizeof(union wt_raw) == 16, "wasmtime_val_raw_t");
-_Static_assert(sizeof(struct wt_val) == 32, "wasmtime_val_t");
-_Static_assert(sizeof(struct wt_func) == 16, "wasmtime_func_t");
-_Static_assert(sizeof(struct wt_memory) == 24, "wasmtime_memory_t");
-_Static_assert(sizeof(struct wt_extern) == 32, "wasmtime_extern_t");
-
 int
 wt_load(const char *library, struct wt_api *api, struct syn_err *err)
 {
-    static const char *const names[] = {"/usr/local/lib/synor/libwasmtime.so." SYN_WASM_MAJOR,
-                                        "libwasmtime.so." SYN_WASM_MAJOR, "libwasmtime.so", NULL};
+    static const char *const names[] = {SYN_WASM_LIBRARY_PATH, SYN_WASM_LIBRARY, "libwasmtime.so",
+                                        NULL};
 #define WT_ROW(field, symbol, result, params) {#symbol, offsetof(struct wt_api, field), false},
     static const struct syn_loader_row rows[] = {WT_FUNCTIONS(WT_ROW)};
 

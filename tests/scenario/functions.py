@@ -144,6 +144,7 @@ def every_option_says_something(p):
     env.write_text("A=file\nB=file\n")
     code = pathlib.Path(tempfile.mkdtemp(dir=p.home))
     (code / "app.py").write_text("")
+    p.cli("secret", "set", "tell", stdin="sesame")
     spec = p.json(
         *FUNCTION, "deploy", "--name", "all", "--runtime", "python3", "--handler", "app.go",
         "--code", code, "--dependencies", "synor://layer", "--memory", "1024", "--cpu", "0.5",
@@ -151,13 +152,15 @@ def every_option_says_something(p):
         "--concurrency", "7", "--min-instances", "1", "--max-instances", "3", "--idle", "2m",
         "--max-waiting", "9", "--max-request", "1mb", "--max-response", "2mb", "--isolation", "runc",
         "--region", "local", "--trigger", "schedule:@daily,missed=skip", "--canary", "10",
-        "--on-success", "queue:good", "--on-failure", "queue:bad",
+        "--on-success", "queue:good", "--on-failure", "https://hooks.example/bad",
+        "--destination-secret", "tell",
         "--max-budget", "2.5", "--billing-period", "1h", "--wait", "--plan", code=None)["spec"]
     said = {"handler": "app.go", "memory_bytes": 1 << 30, "cpu_millicores": 500,
             "scratch_bytes": 1 << 30, "env": {"A": "1", "B": "file"}, "timeout_ms": 45000,
             "concurrency": 7, "min_instances": 1, "max_instances": 3, "idle_ms": 120000,
             "max_waiting": 9, "request_bytes_max": 1 << 20, "response_bytes_max": 2 << 20,
-            "destinations": {"success": "queue:good", "failure": "queue:bad"},
+            "destinations": {"success": "queue:good", "failure": "https://hooks.example/bad",
+                             "secret": "tell"},
             "isolation": "runc", "region": "local", "max_budget": "2.5",
             "billing_period_ms": 3600000, "triggers": [
                 {"type": "schedule", "cron": "@daily", "zone": "UTC", "missed": "skip"}]}

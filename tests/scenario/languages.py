@@ -2,6 +2,7 @@
 import http.client
 import json
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -29,7 +30,7 @@ def need(p, *programs):
 
 
 def deploy(p, name, runtime, *options, code=0):
-    return p.json(*FUNCTION, "deploy", "--name", name, "--runtime", runtime, *options, "--cpu", "0.4",
+    return p.json(*FUNCTION, "deploy", "--name", name, "--runtime", runtime, *options, "--cpu", "0.3",
                   "--max-instances", "1", "--yes", code=code)
 
 
@@ -45,13 +46,14 @@ def call(path):
 def a_node_tells_its_languages(p):
     p.start()
     found = {row["name"]: row for row in p.wait_node()["status"]["languages"]}
-    for name, program, flag in (("python", "python3", "Python "), ("node", "node", "v")):
+    for name, program, flag in (("python", "python3", "Python "), ("node", "node", "v"),
+                                ("ruby", "ruby", "ruby ")):
         path = f"/usr/bin/{program}"
         if not has(program) or str(pathlib.Path(path).resolve())[:5] != "/usr/":
             continue
         said = subprocess.run([path, "--version"], check=True, capture_output=True, text=True).stdout
-        equal((found[name]["version"], found[name]["path"]),
-              (said.strip().removeprefix(flag), path))
+        number = re.match(r"[0-9.]+", said.removeprefix(flag)).group()
+        equal((found[name]["version"], found[name]["path"]), (number, path))
 
 
 @case
@@ -63,6 +65,57 @@ def javascript_answers(p):
     status, body = call("/js/Ada")
     equal((status, json.loads(body)["greeting"]), (200, "Hej, Ada!"), body)
     equal(json.loads(p.cli(*FUNCTION, "invoke", "js", "--data", "[1]").out), {"got": [1]})
+
+
+def gems(folder):
+    """A source of gems that bundler reads without asking anybody; one gem is in it."""
+    lib = folder / "greeting" / "lib"
+    lib.mkdir(parents=True)
+    (lib / "greeting.rb").write_text("WORD = 'of the layer'\n")
+    (lib.parent / "greeting.gemspec").write_text(
+        "Gem::Specification.new { |s| s.name = 'greeting'; s.version = '1.0'; s.summary = 'a word'\n"
+        "  s.authors = ['A']; s.files = ['lib/greeting.rb'] }\n")
+    (folder / "source" / "gems").mkdir(parents=True)
+    for command, where in ((["build", "greeting.gemspec", "-o", folder / "source/gems/greeting-1.0.gem"],
+                            lib.parent), (["generate_index", "-d", "."], folder / "source")):
+        done = subprocess.run(["gem", *command], cwd=where, capture_output=True, text=True,
+                              check=False)
+        if done.returncode != 0:
+            raise Skip(f"gem {command[0]}: {done.stderr.strip()}")
+    return f"source 'file://{folder}/source'\ngem 'greeting'\n"
+
+
+@case
+def ruby_answers_with_its_gems(p):
+    need(p, "ruby", "gem", "bundle")
+    folder = pathlib.Path(tempfile.mkdtemp(dir=p.home))
+    code = shutil.copytree(EXAMPLES / "ruby", folder / "code")
+    with (code / "main.rb").open("a") as file:
+        file.write("require 'greeting'\ndef layered(event, context) = WORD\n")
+    (code / "Gemfile").write_text(gems(folder))
+    deploy(p, "rb", "ruby", "--code", code, "--dependencies", code / "Gemfile", "--handler",
+           "main.layered")
+    equal(p.cli(*FUNCTION, "invoke", "rb", "--data", "1").out, "of the layer")
+    deploy(p, "rb", "ruby", "--code", code, "--dependencies", code / "Gemfile", "--trigger",
+           "http:/rb/{name}")
+    wait_until("it answers", 20, lambda: call("/rb/Ada")[0] == 200)
+    equal(json.loads(call("/rb/Ada")[1])["greeting"], "Hello, Ada!")
+    p.cli(*FUNCTION, "delete", "rb", "--yes", "--no-wait")
+
+
+@case
+def java_answers(p):
+    need(p, "java", "javac", "jar")
+    folder = pathlib.Path(tempfile.mkdtemp(dir=p.home))
+    subprocess.run(["javac", "--release", "17", "-d", folder / "classes",
+                    EXAMPLES / "java" / "Main.java"], check=True)
+    subprocess.run(["jar", "--create", "--file", folder / "hello.jar", "--main-class", "Main", "-C",
+                    folder / "classes", "."], check=True)
+    deploy(p, "jvm", "java", "--code", folder / "classes", "--trigger", "http:/jvm")
+    wait_until("it answers", 20, lambda: call("/jvm") == (200, b"Hello from Java: /jvm\n"))
+    deploy(p, "jvm", "java", "--code", folder / "hello.jar", "--trigger", "http:/jar")
+    wait_until("it answers", 20, lambda: call("/jar") == (200, b"Hello from Java: /jar\n"))
+    p.cli(*FUNCTION, "delete", "jvm", "--yes", "--no-wait")
 
 
 @case
@@ -100,11 +153,11 @@ def what_a_function_depends_on_is_a_layer(p):
     listed = folder / "requirements.txt"
     listed.write_text(f"{wheel(folder)}\n")
     made = p.cli(*FUNCTION, "deploy", "--name", "layered", "--runtime", "python3", "--code",
-                 folder / "code", "--dependencies", listed, "--cpu", "0.4", "--yes")
+                 folder / "code", "--dependencies", listed, "--cpu", "0.3", "--yes")
     check("Installing what" in made.err, made)
     equal(p.cli(*FUNCTION, "invoke", "layered", "--data", "1").out, "of the layer")
     again = p.cli(*FUNCTION, "deploy", "--name", "layered", "--runtime", "python3", "--code",
-                  folder / "code", "--dependencies", listed, "--cpu", "0.4", "--yes")
+                  folder / "code", "--dependencies", listed, "--cpu", "0.3", "--yes")
     check("is installed already" in again.err, again)
     listed.write_text("no-such-package-at-all @ file:///nowhere.whl\n")
     wrong = p.cli(*FUNCTION, "deploy", "--name", "other", "--runtime", "python3", "--code",

@@ -283,6 +283,21 @@ ROWS = {
     "compute function key list": [([], 0, items)],
     "compute function key rm": [(["walked", "--yes"], 0, anything),
                                 (["walked", "--yes"], 1, error)],
+    "compute function token create": [
+        (["--subject", "ada", "--ttl", "1h"], 0, anything), (["--ttl", "91d"], 2, blames("ttl")),
+        (["--function", "none-such"], 1, blames("function")),
+        (["--subject", "a b"], 2, blames("subject"))],
+    "compute function token rotate": [(["--yes"], 0, anything)],
+    "compute function token keys": [([], 0, anything)],
+    "compute function token issuer add": [
+        (["walked", "--issuer", "https://id.example", "--keys", "{jwks}"], 0, anything),
+        (["walked", "--issuer", "https://id.example", "--keys", "/no/such"], 1, error),
+        (["walked", "--issuer", "https://id.example", "--keys", "{file}"], 2, blames("keys")),
+        (["Walked", "--issuer", "https://id.example", "--keys", "{file}"], 2, error),
+        (["walked", "--keys", "{file}"], 2, error)],
+    "compute function token issuer list": [([], 0, items)],
+    "compute function token issuer rm": [(["walked", "--yes"], 0, anything),
+                                         (["walked", "--yes"], 1, error)],
     "secret set": [(["walked", "--from-file", "{file}"], 0, anything), (["Walked"], 2, error),
                    (["walked", "--from-file", "/no/such"], 1, error)],
     "secret list": [([], 0, items)],
@@ -517,6 +532,7 @@ def every_command_has_its_rows(p):
     image_layout(FACTS["layout"], "walk")
     FACTS["module"] = SOURCE / "examples/functions/wasm/hello.wat"
     FACTS["out"] = p.home / "walk-out"
+    FACTS["jwks"] = SOURCE / "tests/corpus/jwt/jwks"
     FACTS["class"] = wait_until("the node tells of its cores", 60, lambda: next(
         (row["class"] for row in p.json("market", "classes")["items"]
          if row["kind"] == "cpu" and row["duration"] == "hour"), None))

@@ -12,7 +12,7 @@ main(void)
                    .entries = syn_suite_entries,
                    .entries_count = syn_suite_entries_count},
         .broken = {.format = SYN_FORMAT_NATIVE, .name = "broken", .entries = syn_suite_entries},
-        .can_fail = true,
+        .fails = SYN_E_CORRUPT,
     };
 
     return syn_driver_suite_run(&with);

@@ -10,13 +10,13 @@
  *     axpy(float a, buf x, buf y, uint32 n)     y[i] += a * x[i] for i < n
  *     iota(buf y, uint32 n, int32 first)        y[i] = first + i for i < n
  *
- * and, only where `can_fail`, fail(): it returns an error. */
+ * and, only where it `fails`, fail(): its end is that error. */
 struct syn_driver_case {
     const struct syn_driver_ops *ops;
     struct syn_driver_options options; /* `profiles` and `sysfs` are filled in */
     struct syn_dev_source source;
     struct syn_dev_source broken; /* does not compile; no text and no entries: left out */
-    bool can_fail;
+    int fails;
     const char *one_thread; /* why threads cannot share a device in software, or NULL: they can */
 };
 
@@ -24,10 +24,12 @@ struct syn_driver_case {
 extern const struct syn_native_entry syn_suite_entries[];
 extern const size_t syn_suite_entries_count;
 
-/** The kernels in OpenCL C, in GLSL as the driver takes it, and in CUDA C or HIP C. */
+/** The kernels in OpenCL C, in GLSL as the driver takes it, in CUDA C or HIP C, and in the text
+ * format of WebAssembly. */
 extern const char syn_suite_opencl[];
 extern const char syn_suite_glsl[];
 extern const char syn_suite_cuda[];
+extern const char syn_suite_wasm[];
 
 /** Run the suite; the result is main()'s. Where the driver is absent, every test is skipped and the
  * reason printed. */

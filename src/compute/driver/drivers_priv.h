@@ -11,6 +11,7 @@ extern const struct syn_driver_ops syn_driver_cuda;
 extern const struct syn_driver_ops syn_driver_hip;
 extern const struct syn_driver_ops syn_driver_levelzero;
 extern const struct syn_driver_ops syn_driver_vulkan;
+extern const struct syn_driver_ops syn_driver_wasm;
 
 /** Split "a,b,,c" in place: the next part, or NULL at the end. Blanks around parts are cut. */
 char *syn_list_next(char **cursor);

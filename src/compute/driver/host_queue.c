@@ -126,8 +126,8 @@ queue_of(struct syn_dev_queue *queue)
     return SYN_CONTAINER(queue, struct host_queue, base);
 }
 
-static char *
-data_of(struct syn_dev_buf *buf)
+char *
+syn_host_data(struct syn_dev_buf *buf)
 {
     return SYN_CONTAINER(buf, struct host_buf, base)->data;
 }
@@ -374,7 +374,7 @@ syn_host_list_take(struct syn_host_list *list, bool waits)
 static char *
 place_start(const struct syn_dev_place *place)
 {
-    return (place->buf ? data_of(place->buf) : (char *)place->host) + place->offset;
+    return (place->buf ? syn_host_data(place->buf) : (char *)place->host) + place->offset;
 }
 
 static void
@@ -577,7 +577,8 @@ int
 syn_host_fill(struct syn_dev_buf *buf, uint64_t offset, uint64_t bytes, uint8_t value,
               const struct syn_dev_cmd *cmd, struct syn_err *err)
 {
-    struct host_cmd own = {.op = SYN_HOST_FILL, .fill = {data_of(buf) + offset, bytes, value}};
+    struct host_cmd own = {.op = SYN_HOST_FILL,
+                           .fill = {syn_host_data(buf) + offset, bytes, value}};
 
     return give(cmd, &own, err);
 }
@@ -639,7 +640,7 @@ take_args(struct host_cmd *cmd, const struct syn_dev_launch *launch)
         const struct syn_dev_arg *arg = &launch->args[i];
 
         if (arg->kind == SYN_ARG_BUF) {
-            cmd->args[i] = data_of(arg->buf) + arg->offset;
+            cmd->args[i] = syn_host_data(arg->buf) + arg->offset;
             cmd->sizes[i] = arg->buf->bytes - arg->offset;
             cmd->args_bytes += cmd->sizes[i];
             continue;

@@ -1,6 +1,6 @@
-/* Queues and events for drivers whose commands the host's cores run: `cpu` and `modelled`; the
- * events and the list serve `vulkan` too, whose queues run commands in another way. A queue has a
- * thread, started with its first command; an inline queue runs commands where they are given.
+/* Queues and events for drivers whose commands the host's cores run: `cpu`, `modelled` and `wasm`;
+ * the events and the list serve `vulkan` too, whose queues run commands in another way. A queue has
+ * a thread, started with its first command; an inline queue runs commands where they are given.
  *
  * What a command costs is the driver's to say: `cost` is called when a command has run and fills
  * the span, which begins with what the clock said. */
@@ -104,6 +104,8 @@ int syn_host_alloc(struct syn_dev *dev, uint64_t bytes, struct syn_dev_buf **ret
 int syn_host_wrap(struct syn_dev *dev, void *host, uint64_t bytes, struct syn_dev_buf **ret_buf,
                   struct syn_err *err);
 void syn_host_free(struct syn_dev_buf *buf);
+/* Where its bytes are, also if the device's user is not to know. */
+char *syn_host_data(struct syn_dev_buf *buf);
 
 /* Wait for an event by looking at it again and again, less and less often: for interfaces that wait
  * for ever or not at all. `timeout_ns` >= 0. */

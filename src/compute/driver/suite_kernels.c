@@ -22,6 +22,23 @@ const char syn_suite_cuda[] =
     "extern \"C\" __global__ void iota(int *y, unsigned n, int first)\n"
     "{ unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) y[i] = first + (int)i; }\n";
 
+/* Each call is a group, which is one item; where it stands is at 196608. */
+const char syn_suite_wasm[] =
+    "(module (import \"env\" \"memory\" (memory 1))\n"
+    " (func $at (param $y i32) (result i32)\n"
+    "  (i32.add (local.get $y) (i32.shl (i32.load (i32.const 196608)) (i32.const 2))))\n"
+    " (func $beyond (param $n i32) (result i32)\n"
+    "  (i32.ge_u (i32.load (i32.const 196608)) (local.get $n)))\n"
+    " (func (export \"axpy\") (param $a f32) (param $x i32) (param $y i32) (param $n i32)\n"
+    "  (if (call $beyond (local.get $n)) (then (return)))\n"
+    "  (f32.store (call $at (local.get $y)) (f32.add (f32.load (call $at (local.get $y)))\n"
+    "   (f32.mul (local.get $a) (f32.load (call $at (local.get $x)))))))\n"
+    " (func (export \"iota\") (param $y i32) (param $n i32) (param $first i32)\n"
+    "  (if (call $beyond (local.get $n)) (then (return)))\n"
+    "  (i32.store (call $at (local.get $y))\n"
+    "   (i32.add (local.get $first) (i32.load (i32.const 196608)))))\n"
+    " (func (export \"fail\") unreachable))\n";
+
 static int
 native_axpy(const struct syn_native_call *call, struct syn_err *err)
 {

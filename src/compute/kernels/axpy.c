@@ -89,7 +89,7 @@ axpy_plan(const struct syn_kernel_call *call, const struct syn_device_info *devi
     syn_nest_make(&nest, syn_shape_of(call, X), syn_shape_of(call, Y));
     syn_launch_begin(ret_launch, "axpy");
     ret_launch->group[0] = syn_group_size(device, GROUP);
-    ret_launch->groups[0] = syn_groups(nest.count, ret_launch->group[0], SYN_GRID_MAX);
+    ret_launch->groups[0] = syn_turns(device, nest.count, ret_launch->group[0], SYN_GRID_MAX);
     syn_launch_elem(ret_launch, syn_shape_of(call, X)->dtype, call->params[A]);
     syn_launch_operand(ret_launch, X);
     syn_launch_operand(ret_launch, Y);
@@ -137,7 +137,7 @@ static const struct syn_kernel_param params[] = {{"a", 1, false}};
 static const struct syn_kernel_split splits[] = {{.dim = {0, 0}, .grain = 1}};
 
 #define COMPILED(dtype, options) \
-    SYN_COMPILED(dtype, syn_text_axpy, options, .plan = axpy_plan, .fits = axpy_fits)
+    SYN_COMPILED(dtype, axpy, options, .plan = axpy_plan, .fits = axpy_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(axpy_run),
     SYN_REAL_ROWS(COMPILED, u),

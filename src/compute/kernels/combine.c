@@ -103,7 +103,7 @@ combine_plan(const struct syn_kernel_call *call, const struct syn_device_info *d
     syn_nest_make(&nest, syn_shape_of(call, X), syn_shape_of(call, Y));
     syn_launch_begin(ret_launch, "combine");
     ret_launch->group[0] = syn_group_size(device, GROUP);
-    ret_launch->groups[0] = syn_groups(nest.count, ret_launch->group[0], SYN_GRID_MAX);
+    ret_launch->groups[0] = syn_turns(device, nest.count, ret_launch->group[0], SYN_GRID_MAX);
     syn_launch_operand(ret_launch, X);
     syn_launch_operand(ret_launch, Y);
     syn_launch_nest(ret_launch, &nest, true);
@@ -141,7 +141,7 @@ static const struct syn_kernel_operand operands[] = {
 static const struct syn_kernel_param params[] = {{"what", SYN_WHAT_SUM, true}};
 
 #define COMPILED(dtype, options) \
-    SYN_COMPILED(dtype, syn_text_combine, options, .plan = combine_plan, .fits = combine_fits)
+    SYN_COMPILED(dtype, combine, options, .plan = combine_plan, .fits = combine_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(combine_run),
     SYN_REAL_ROWS(COMPILED, i),

@@ -232,7 +232,7 @@ conv_plan(const struct syn_kernel_call *call, const struct syn_device_info *devi
     syn_launch_begin(ret_launch, "conv2d");
     ret_launch->group[0] = syn_group_size(device, GROUP);
     ret_launch->groups[0] =
-        syn_groups(y->sizes[ROW] * y->sizes[COL], ret_launch->group[0], SYN_GRID_MAX);
+        syn_turns(device, y->sizes[ROW] * y->sizes[COL], ret_launch->group[0], SYN_GRID_MAX);
     ret_launch->groups[1] = syn_groups(y->sizes[CHANNEL], 4, SYN_GRID_MAX);
     ret_launch->groups[2] = SYN_MIN(y->sizes[IMAGE], SYN_GRID_MAX);
     for (unsigned i = X; i <= Y; i++)
@@ -305,7 +305,7 @@ static const struct syn_kernel_split splits[] = {
     {.dim = {SYN_SPLIT_WHOLE, 0, CHANNEL}, .grain = 1},
 };
 
-#define COMPILED(dtype, options) SYN_COMPILED(dtype, syn_text_conv2d, options, .plan = conv_plan)
+#define COMPILED(dtype, options) SYN_COMPILED(dtype, conv2d, options, .plan = conv_plan)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(conv_run),
     SYN_FLOAT_ROWS(COMPILED),

@@ -89,7 +89,8 @@ dot_run(const struct syn_kernel_call *call, struct syn_worker *worker, struct sy
 static uint64_t
 parts_of(const struct syn_kernel_call *call, const struct syn_device_info *device)
 {
-    return syn_groups(syn_elements(syn_shape_of(call, X)), syn_group_size(device, GROUP), PARTS);
+    return syn_turns(device, syn_elements(syn_shape_of(call, X)), syn_group_size(device, GROUP),
+                     PARTS);
 }
 
 static unsigned
@@ -173,8 +174,8 @@ static const struct syn_kernel_operand operands[] = {
 };
 static const struct syn_kernel_split splits[] = {{.dim = {0, 0, SYN_SPLIT_WHOLE}, .grain = BLOCK}};
 
-#define COMPILED(dtype, options)                                                           \
-    SYN_COMPILED(dtype, syn_text_dot, options, .steps = dot_steps, .scratch = dot_scratch, \
+#define COMPILED(dtype, options)                                                  \
+    SYN_COMPILED(dtype, dot, options, .steps = dot_steps, .scratch = dot_scratch, \
                  .plan = dot_plan, .fits = dot_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(dot_run),

@@ -285,11 +285,11 @@ fft_plan(const struct syn_kernel_call *call, const struct syn_device_info *devic
     syn_launch_u64(ret_launch, to_row);
     syn_launch_u64(ret_launch, fft.rows);
     if (count == 1) {
-        ret_launch->groups[0] = syn_groups(fft.rows, ret_launch->group[0], SYN_GRID_MAX);
+        ret_launch->groups[0] = syn_turns(device, fft.rows, ret_launch->group[0], SYN_GRID_MAX);
         return SYN_OK;
     }
     ret_launch->groups[0] =
-        syn_groups(count / (length == 2 ? 2 : 4), ret_launch->group[0], SYN_GRID_MAX);
+        syn_turns(device, count / (length == 2 ? 2 : 4), ret_launch->group[0], SYN_GRID_MAX);
     ret_launch->groups[1] = SYN_MIN(fft.rows, SYN_GRID_MAX);
     syn_launch_u64(ret_launch, count);
     syn_launch_u64(ret_launch, length);
@@ -335,9 +335,8 @@ static const struct syn_kernel_operand operands[] = {
 static const struct syn_kernel_param params[] = {{"inverse", 0, true}};
 static const struct syn_kernel_split splits[] = {{.dim = {0, 0}, .grain = 1}};
 
-#define COMPILED(dtype, options)                                                           \
-    SYN_COMPILED(dtype, syn_text_fft, options, .steps = fft_steps, .scratch = fft_scratch, \
-                 .plan = fft_plan)
+#define COMPILED(dtype, options) \
+    SYN_COMPILED(dtype, fft, options, .steps = fft_steps, .scratch = fft_scratch, .plan = fft_plan)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(fft_run),
     COMPILED(SYN_DTYPE_C64, "-DELEM=float"),

@@ -245,7 +245,7 @@ static bool
 gemm_fits(const struct syn_kernel_call *call, const struct syn_device_info *device)
 {
     (void)call;
-    return device->group_max == 0 || device->group_max >= GROUP * GROUP;
+    return syn_is_alone(device) || device->group_max == 0 || device->group_max >= GROUP * GROUP;
 }
 
 static int
@@ -255,12 +255,11 @@ gemm_plan(const struct syn_kernel_call *call, const struct syn_device_info *devi
     enum syn_dtype dtype = syn_shape_of(call, C)->dtype;
     struct gemm job;
 
-    (void)device;
     (void)step;
     (void)err;
     gemm_of(call, &job);
     syn_launch_begin(ret_launch, "gemm");
-    ret_launch->group[0] = ret_launch->group[1] = GROUP;
+    ret_launch->group[0] = ret_launch->group[1] = syn_is_alone(device) ? 1 : GROUP;
     ret_launch->groups[0] = syn_groups(job.n, TILE, SYN_GRID_MAX);
     ret_launch->groups[1] = syn_groups(job.m, TILE, SYN_GRID_MAX);
     syn_launch_operand(ret_launch, A);
@@ -363,7 +362,7 @@ static const struct syn_kernel_split splits[] = {
 };
 
 #define COMPILED(dtype, options) \
-    SYN_COMPILED(dtype, syn_text_gemm, options, .plan = gemm_plan, .fits = gemm_fits)
+    SYN_COMPILED(dtype, gemm, options, .plan = gemm_plan, .fits = gemm_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(gemm_run),
     SYN_FLOAT_ROWS(COMPILED),

@@ -43,30 +43,46 @@ extern const char syn_text_combine[];
 /* Those behind Vulkan. */
 #define SYN_GLSL_KINDS (SYN_BIT(SYN_KIND_CPU) | SYN_BIT(SYN_KIND_GPU))
 
-/* The rows of one number format: the same text in each dialect. `...`: steps, plan and so on. */
-#define SYN_COMPILED(dtype_, text_, options_, ...)                                           \
-    {.format = SYN_FORMAT_CUDA_C,                                                            \
-     .kinds = SYN_CUDA_KINDS,                                                                \
-     .dtypes = SYN_BIT(dtype_),                                                              \
-     .source = (text_),                                                                      \
-     .options = (options_),                                                                  \
-     __VA_ARGS__},                                                                           \
-        {.format = SYN_FORMAT_HIP_C,                                                         \
-         .kinds = SYN_CUDA_KINDS,                                                            \
-         .dtypes = SYN_BIT(dtype_),                                                          \
-         .source = (text_),                                                                  \
-         .options = (options_),                                                              \
-         __VA_ARGS__},                                                                       \
-        {.format = SYN_FORMAT_GLSL,                                                          \
-         .kinds = SYN_GLSL_KINDS,                                                            \
-         .dtypes = SYN_BIT(dtype_),                                                          \
-         .source = (text_),                                                                  \
-         .options = (options_),                                                              \
-         __VA_ARGS__},                                                                       \
-    {                                                                                        \
-        .format = SYN_FORMAT_OPENCL_C, .kinds = SYN_OPENCL_KINDS, .dtypes = SYN_BIT(dtype_), \
-        .source = (text_), .options = (options_), __VA_ARGS__                                \
+/* The same compiled, of the names and number formats that the build has; without a compiler none.
+ */
+#define SYN_WASM_TEXTS(name, a, b) \
+    extern const char syn_wasm_##name##_SYN_DTYPE_##a[], syn_wasm_##name##_SYN_DTYPE_##b[];
+SYN_WASM_TEXTS(gemm, FP32, FP64)
+SYN_WASM_TEXTS(axpy, FP32, FP64)
+SYN_WASM_TEXTS(axpy, INT32, INT64)
+SYN_WASM_TEXTS(reduce, FP32, FP64)
+SYN_WASM_TEXTS(reduce, INT32, INT64)
+SYN_WASM_TEXTS(stencil, FP32, FP64)
+SYN_WASM_TEXTS(sort, FP32, FP64)
+SYN_WASM_TEXTS(sort, INT32, INT64)
+SYN_WASM_TEXTS(fft, C64, C128)
+SYN_WASM_TEXTS(conv2d, FP32, FP64)
+SYN_WASM_TEXTS(dot, FP32, FP64)
+SYN_WASM_TEXTS(dot, INT32, INT64)
+SYN_WASM_TEXTS(neutral, FP32, FP64)
+SYN_WASM_TEXTS(neutral, INT32, INT64)
+SYN_WASM_TEXTS(combine, FP32, FP64)
+SYN_WASM_TEXTS(combine, INT32, INT64)
+
+/* One row. */
+#define SYN_ROW(format_, kinds_, dtype_, source_, options_, ...)                      \
+    {                                                                                 \
+        .format = SYN_FORMAT_##format_, .kinds = (kinds_), .dtypes = SYN_BIT(dtype_), \
+        .source = (source_), .options = (options_), __VA_ARGS__                       \
     }
+#ifdef SYN_WASM_KERNELS
+#define SYN_WASM_ROW(dtype, name, ...) \
+    , SYN_ROW(WASM, SYN_BIT(SYN_KIND_WASM), dtype, syn_wasm_##name##_##dtype, NULL, __VA_ARGS__)
+#else
+#define SYN_WASM_ROW(dtype, name, ...)
+#endif
+/* The rows of one number format: the same text in each dialect. `...`: steps, plan and so on. */
+#define SYN_COMPILED(dtype, name, options, ...)                                           \
+    SYN_ROW(CUDA_C, SYN_CUDA_KINDS, dtype, syn_text_##name, options, __VA_ARGS__),        \
+        SYN_ROW(HIP_C, SYN_CUDA_KINDS, dtype, syn_text_##name, options, __VA_ARGS__),     \
+        SYN_ROW(GLSL, SYN_GLSL_KINDS, dtype, syn_text_##name, options, __VA_ARGS__),      \
+        SYN_ROW(OPENCL_C, SYN_OPENCL_KINDS, dtype, syn_text_##name, options, __VA_ARGS__) \
+            SYN_WASM_ROW(dtype, name, __VA_ARGS__)
 #define SYN_NATIVE(run_)                                                            \
     {                                                                               \
         .format = SYN_FORMAT_NATIVE, .kinds = SYN_BIT(SYN_KIND_CPU), .run = (run_), \
@@ -158,9 +174,14 @@ void syn_launch_elem(struct syn_kernel_launch *launch, enum syn_dtype dtype, dou
 #define SYN_NEST_QUAD 4
 void syn_launch_nest(struct syn_kernel_launch *launch, const struct syn_nest *nest, bool two);
 
-/* Groups of a one-dimensional launch: enough for `items`, at most `max`. */
 #define SYN_GRID_MAX UINT64_C(65535) /* what every interface takes in every direction */
+/* Groups of a launch along a direction: enough for `items`, at most `max`. */
 uint64_t syn_groups(uint64_t items, uint64_t group, uint64_t max);
+/* The same where items take turns (EACH in the text): a group that is one item has many of them. */
+uint64_t syn_turns(const struct syn_device_info *device, uint64_t items, uint64_t group,
+                   uint64_t max);
+/* Are its groups one item, whose text is the one that comes ALONE? */
+bool syn_is_alone(const struct syn_device_info *device);
 /* The largest power of two that is at most `want` and that groups of this device may have. */
 unsigned syn_group_size(const struct syn_device_info *device, unsigned want);
 

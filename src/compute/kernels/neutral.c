@@ -111,7 +111,7 @@ neutral_plan(const struct syn_kernel_call *call, const struct syn_device_info *d
     syn_nest_make(&nest, syn_shape_of(call, Y), NULL);
     syn_launch_begin(ret_launch, "neutral");
     ret_launch->group[0] = syn_group_size(device, GROUP);
-    ret_launch->groups[0] = syn_groups(nest.count, ret_launch->group[0], SYN_GRID_MAX);
+    ret_launch->groups[0] = syn_turns(device, nest.count, ret_launch->group[0], SYN_GRID_MAX);
     syn_launch_value(ret_launch, &value, element_bytes(call));
     syn_launch_operand(ret_launch, Y);
     syn_launch_nest(ret_launch, &nest, false);
@@ -139,7 +139,7 @@ static const struct syn_kernel_operand operands[] = {{"y", SYN_WRITE, 0, SYN_DIM
 static const struct syn_kernel_param params[] = {{"what", SYN_WHAT_SUM, true}};
 
 #define COMPILED(dtype, options) \
-    SYN_COMPILED(dtype, syn_text_neutral, options, .plan = neutral_plan, .fits = neutral_fits)
+    SYN_COMPILED(dtype, neutral, options, .plan = neutral_plan, .fits = neutral_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(neutral_run),
     SYN_REAL_ROWS(COMPILED, i),

@@ -180,7 +180,8 @@ reduce_run(const struct syn_kernel_call *call, struct syn_worker *worker, struct
 static uint64_t
 parts_of(const struct syn_kernel_call *call, const struct syn_device_info *device)
 {
-    return syn_groups(syn_elements(syn_shape_of(call, X)), syn_group_size(device, GROUP), PARTS);
+    return syn_turns(device, syn_elements(syn_shape_of(call, X)), syn_group_size(device, GROUP),
+                     PARTS);
 }
 
 static unsigned
@@ -267,9 +268,9 @@ static const struct syn_kernel_operand operands[] = {
 };
 static const struct syn_kernel_param params[] = {{"what", SUM, true}};
 
-#define COMPILED(dtype, options)                                         \
-    SYN_COMPILED(dtype, syn_text_reduce, options, .steps = reduce_steps, \
-                 .scratch = reduce_scratch, .plan = reduce_plan, .fits = reduce_fits)
+#define COMPILED(dtype, options)                                                           \
+    SYN_COMPILED(dtype, reduce, options, .steps = reduce_steps, .scratch = reduce_scratch, \
+                 .plan = reduce_plan, .fits = reduce_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(reduce_run),
     SYN_REAL_ROWS(COMPILED, i),

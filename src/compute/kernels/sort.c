@@ -73,6 +73,8 @@ sort_steps(const struct syn_kernel_call *call, const struct syn_device_info *dev
     unsigned block = log2_up(block_of(device));
     unsigned larger = all > block ? all - block : 0;
 
+    if (syn_is_alone(device))
+        return 1;
     return 1 + larger * (larger + 1) / 2 + larger;
 }
 
@@ -84,6 +86,12 @@ sort_plan(const struct syn_kernel_call *call, const struct syn_device_info *devi
     unsigned level = 0, within = step;
 
     (void)err;
+    if (syn_is_alone(device)) {
+        syn_launch_begin(ret_launch, "sort_alone");
+        syn_launch_operand(ret_launch, X);
+        syn_launch_u64(ret_launch, count);
+        return SYN_OK;
+    }
     while (within > level) { /* level L has L global stages and one of blocks */
         within -= level + 1;
         level++;
@@ -140,9 +148,8 @@ sort_work(const struct syn_kernel_call *call, struct syn_work *ret_work)
 
 static const struct syn_kernel_operand operands[] = {{"x", SYN_UPDATE, 1, 1}};
 
-#define COMPILED(dtype, options)                                                        \
-    SYN_COMPILED(dtype, syn_text_sort, options, .steps = sort_steps, .plan = sort_plan, \
-                 .fits = sort_fits)
+#define COMPILED(dtype, options) \
+    SYN_COMPILED(dtype, sort, options, .steps = sort_steps, .plan = sort_plan, .fits = sort_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(sort_run),
     SYN_REAL_ROWS(COMPILED, i),

@@ -207,7 +207,7 @@ stencil_plan(const struct syn_kernel_call *call, const struct syn_device_info *d
     syn_launch_begin(ret_launch, "stencil");
     ret_launch->group[0] = syn_group_size(device, GROUP);
     ret_launch->groups[0] =
-        syn_groups(sizes[1] * sizes[2] * sizes[3], ret_launch->group[0], SYN_GRID_MAX);
+        syn_turns(device, sizes[1] * sizes[2] * sizes[3], ret_launch->group[0], SYN_GRID_MAX);
     add_grid(ret_launch, &job, step == 0 ? FROM : left % 2 == 0 ? -1 : TO, strides[0]);
     add_grid(ret_launch, &job, left % 2 == 0 ? TO : -1, strides[1]);
     syn_launch_quad(ret_launch, sizes);
@@ -248,9 +248,9 @@ static const struct syn_kernel_operand operands[] = {
 };
 static const struct syn_kernel_param params[] = {{"steps", 1, true}, {"weight", 1, false}};
 
-#define COMPILED(dtype, options)                                           \
-    SYN_COMPILED(dtype, syn_text_stencil, options, .steps = stencil_steps, \
-                 .scratch = stencil_scratch, .plan = stencil_plan)
+#define COMPILED(dtype, options)                                                              \
+    SYN_COMPILED(dtype, stencil, options, .steps = stencil_steps, .scratch = stencil_scratch, \
+                 .plan = stencil_plan)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(stencil_run),
     SYN_FLOAT_ROWS(COMPILED),

@@ -6,6 +6,8 @@
 
 #include <synor/compute/cpu.h>
 
+#define ALONE_ITEMS 1024 /* worth a call, which takes some tens of nanoseconds */
+
 uint64_t
 syn_mul_sat(uint64_t a, uint64_t b)
 {
@@ -368,6 +370,20 @@ syn_groups(uint64_t items, uint64_t group, uint64_t max)
     uint64_t groups = syn_div_up(items, group);
 
     return SYN_MIN(groups, max);
+}
+
+bool
+syn_is_alone(const struct syn_device_info *device)
+{
+    return device->kind == SYN_KIND_WASM;
+}
+
+uint64_t
+syn_turns(const struct syn_device_info *device, uint64_t items, uint64_t group, uint64_t max)
+{
+    if (syn_is_alone(device))
+        return syn_groups(items, ALONE_ITEMS, SYN_MIN(max, UINT64_C(256)));
+    return syn_groups(items, group, max);
 }
 
 unsigned

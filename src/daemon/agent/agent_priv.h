@@ -31,6 +31,7 @@
 #include <synor/runtime/native.h>
 
 #include "cache_priv.h"
+#include "start_priv.h"
 
 #define AGT_PATH_MAX      1024
 #define AGT_RESOLVER_MAX  48 /* an address, with the NUL */
@@ -203,6 +204,7 @@ struct agt_instance {
     bool preparing_told;            /* whose turn it is */
     bool noticed;                   /* likewise: the program has been told why it must stop */
     bool finished;                  /* likewise: it has ended, and the server knows all of it */
+    struct agt_start start;         /* likewise: of a function's, how it came */
     char gateway[AGT_RESOLVER_MAX]; /* likewise: where it asks for names; "": nowhere of ours */
     char id[SYN_ID_MAX];
     char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends; under
@@ -501,6 +503,10 @@ enum agt_phase agt_instance_go_on(struct agt_instance *instance);
 /** One turn of one that runs: what the server wants, how it is, what it has produced; the next one
  * at *ret_due_ms. Blocks: calls. Returns AGT_RUNS, or AGT_ENDS: it has ended. */
 enum agt_phase agt_instance_turn(struct agt_instance *instance, int64_t *ret_due_ms);
+struct agt_wish;
+/** Make a sandbox of its own for what is wished, and start its program there. Blocks. */
+SYN_MUST int agt_instance_start_cold(struct agt_instance *instance, const json_t *doc,
+                                     struct agt_wish *wish, struct syn_err *err);
 /** Have a client, or no more. False when the agent stops, or the server needs it no more. */
 SYN_MUST bool agt_instance_dial(struct agt_instance *instance);
 void agt_instance_hang_up(struct agt_instance *instance);

@@ -188,11 +188,19 @@ int
 agt_report_health(struct agt_instance *instance, const char *address, int64_t port, bool ready,
                   const char *message, struct syn_err *err)
 {
-    return report(instance,
-                  json_pack("{s:s, s:s, s:s, s:s, s:I, s:{s:b, s:s}}", "state", "running", "reason",
-                            "running", "message", "The program runs.", "address", address, "port",
-                            (json_int_t)port, "health", "ready", ready ? 1 : 0, "message", message),
-                  err);
+    SYN_JSON(body);
+    int rc = syn_json_pack(&body, err, "{s:s, s:s, s:s, s:s, s:I, s:{s:b, s:s}}", "state",
+                           "running", "reason", "running", "message", "The program runs.",
+                           "address", address, "port", (json_int_t)port, "health", "ready",
+                           ready ? 1 : 0, "message", message);
+
+    if (rc == SYN_OK && ready)
+        rc = agt_start_report(instance, body, err);
+    if (rc == SYN_OK)
+        rc = report(instance, SYN_TAKE(body), err);
+    if (rc == SYN_OK && ready)
+        agt_start_told(instance);
+    return rc;
 }
 
 int
@@ -286,17 +294,14 @@ open_snapshots(struct agt_instance *instance, const json_t *doc, struct syn_err 
     return agt_snapshots_new(instance, &instance->snapshots, err);
 }
 
-static int
-prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
+int
+agt_instance_start_cold(struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
+                        struct syn_err *err)
 {
-    SYN_SCOPED(agt_wish_fini) struct agt_wish wish = {0};
     const char *checkpoint = syn_json_str(json_object_get(doc, "spec"), "checkpoint_cid", "");
-    int rc = agt_wish_make(instance, doc, &wish, err);
+    int rc =
+        instance->runtime.ops->prepare(instance->runtime.self, &wish->spec, &instance->handle, err);
 
-    wish.spec.isolation = instance->made_by->sandbox;
-    if (rc == SYN_OK)
-        rc = instance->runtime.ops->prepare(instance->runtime.self, &wish.spec, &instance->handle,
-                                            err);
     if (rc < 0)
         return rc;
     instance->paths = instance->runtime.ops->paths(instance->handle);
@@ -312,6 +317,16 @@ prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
         return rc;
     agt_names_await(instance);
     return instance->runtime.ops->start(instance->runtime.self, instance->handle, err);
+}
+
+static int
+prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
+{
+    SYN_SCOPED(agt_wish_fini) struct agt_wish wish = {0};
+    int rc = agt_wish_make(instance, doc, &wish, err);
+
+    wish.spec.isolation = instance->made_by->sandbox;
+    return rc < 0 ? rc : agt_start_program(instance, doc, &wish, err);
 }
 
 /* --- running -----------------------------------------------------------------------------------
@@ -654,6 +669,7 @@ bring_up(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 
     if (rc != NOTHING_TAKEN_OVER)
         return rc;
+    agt_start_begin(instance, doc);
     if (!syn_str_eq(syn_json_str(json_object_get(doc, "spec"), "desired", "running"), "running"))
         return SYN_FAIL(err, SYN_E_CANCELED, "stopped before it was started");
     rc = agt_runtime_choose(instance, doc, err);

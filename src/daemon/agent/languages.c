@@ -28,6 +28,8 @@ static const struct language {
 } languages[] = {
     {"python", "python3", "Python ", 3, 8},
     {"node", "node", "v", 18, 0},
+    {"ruby", "ruby", "ruby ", 3, 0},
+    {"java", "java", "openjdk ", 17, 0},
 };
 
 /* The file that the path leads to, when an instance sees that, and it is a program. `root` is ""

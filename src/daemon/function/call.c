@@ -106,7 +106,7 @@ fgw_call_way(const struct fgw_call *call)
 {
     if (call->version->wasm)
         return "wasm";
-    return call->cold ? "cold" : "warm";
+    return fgw_start_way(call);
 }
 
 void
@@ -170,6 +170,7 @@ call_drop(void *arg)
     gateway->answer_bytes -= call->answer_counted;
     if (call->version != NULL)
         fgw_version_unref(call->version);
+    fgw_door_leave(call);
     call->next = gateway->free_calls;
     gateway->free_calls = call;
 }
@@ -213,8 +214,10 @@ fgw_call_placed(struct fgw_call *call, enum fgw_place place, struct fgw_instance
     call->instance = instance;
     if (instance != NULL)
         instance->running++;
-    if (place == FGW_PASSED)
+    if (place == FGW_PASSED) {
+        fgw_start_placed(call);
         fgw_report_dirty(call->version);
+    }
 }
 
 static void
@@ -437,6 +440,7 @@ fgw_call_back(struct fgw_call *call)
 {
     struct fgw_version *version = call->version;
 
+    fgw_start_back(call);
     leave_place(call);
     wait_link(call, true);
     if (version->retired)
@@ -662,9 +666,7 @@ find_routed(struct fgw_call *call, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "no function is served at this path");
     call->function = route->function;
     rc = apply_cors(call, route, err);
-    return rc == SYN_OK && route->needs_key && !call->preflight
-               ? fgw_keys_admit(call, route->function, err)
-               : rc;
+    return rc == SYN_OK && !call->preflight ? fgw_door_head(call, route, err) : rc;
 }
 
 static int
@@ -781,6 +783,7 @@ fgw_call_serve(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct fgw_call *call = syn_http_req_identity(req);
     size_t size = 0;
+    int rc;
 
     (void)ctx;
     if (call->preflight) {
@@ -791,5 +794,6 @@ fgw_call_serve(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (size > 0 && syn_clock_ns() >= call->deadline_ns)
         return SYN_FAIL(err, SYN_E_TIMEOUT, "the request took more than %lld ms to arrive",
                         (long long)call->version->timeout_ms);
-    return begin(call, err);
+    rc = fgw_door_body(call, err);
+    return rc < 0 ? rc : begin(call, err);
 }

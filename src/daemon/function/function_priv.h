@@ -6,6 +6,7 @@
  *                          |                  |                threads
  *                          |                  `--> upstream.c  instances: HTTP on the loop
  *                          `--usage, records--> report.c --> the server
+ *   door.c: what a route asks of who calls it
  *   key.c: who may call what a key is needed for, and how often
  *   module.c: code fetched and compiled, on threads of its own
  *
@@ -82,6 +83,34 @@ enum fgw_status {
 
 struct fgw_link;
 
+/* How an instance came. */
+enum fgw_way { FGW_COLD, FGW_ZYGOTE, FGW_SNAPSHOT, FGW_WAYS };
+
+enum fgw_stage {
+    FGW_STAGE_WAIT, /* of the call, for a place */
+    FGW_STAGE_SCHEDULE,
+    FGW_STAGE_FETCH,
+    FGW_STAGE_CREATE,
+    FGW_STAGE_RESTORE,
+    FGW_STAGE_INITIALISE,
+    FGW_STAGE_FIRST_BYTE, /* of the call, from there on */
+    FGW_STAGES
+};
+
+struct fgw_start {
+    bool known;
+    enum fgw_way way;
+    int64_t stages_us[FGW_STAGES]; /* -1: it did not go through it */
+};
+
+/* Of all that came in one way: first calls of instances. */
+struct fgw_starts {
+    int64_t count, waited; /* waited: those that were there before the instance was */
+    struct {
+        int64_t count, us;
+    } stages[FGW_STAGES];
+};
+
 struct fgw_instance {
     struct fgw_instance *next; /* of its version */
     struct fgw_version *version;
@@ -93,8 +122,11 @@ struct fgw_instance {
     struct fgw_link *links; /* all connections */
     unsigned idle;          /* of them */
     int64_t rests_until_ms; /* it refused a connection */
-    bool gone;              /* not in the table any more: goes with its last connection */
-    bool seen;              /* while the table is read */
+    struct fgw_start start;
+    int64_t known_ns; /* since when */
+    bool served;      /* it had a call */
+    bool gone;        /* not in the table any more: goes with its last connection */
+    bool seen;        /* while the table is read */
 };
 
 enum fgw_state { FGW_PREPARING, FGW_READY, FGW_FAILED };
@@ -148,6 +180,7 @@ struct fgw_version {
     unsigned told_running, told_waiting, samples, odd_samples;
     int64_t sample_second;
     struct fgw_usage *usage;
+    struct fgw_starts starts[FGW_WAYS]; /* since the last report */
 };
 
 struct fgw_cors {
@@ -161,6 +194,8 @@ struct fgw_route {
     uint32_t methods;
     bool has_cors;
     bool needs_key;
+    bool needs_token;
+    json_t *hmac; /* NULL, or what a request is signed with; borrowed as the texts of `cors` */
     struct fgw_cors cors;
 };
 
@@ -168,6 +203,7 @@ struct fgw_function {
     char id[SYN_ID_MAX], name[SYN_ID_MAX], account[SYN_ID_MAX];
     char state[32], reason[128];
     json_t *route_docs;
+    json_t *trust; /* whose tokens its routes take, or NULL */
     struct fgw_route *routes;
     size_t route_count;
     struct fgw_version **versions;
@@ -214,12 +250,15 @@ struct fgw_call {
     bool preflight, later, gone, retried, cors;
     char key[SYN_ID_MAX];   /* the name of the one that it came with, or "" */
     const char *key_header; /* what the function does not get, or NULL */
+    json_t *hmac;           /* what its body has to be signed with, or NULL; a reference */
+    char *subject;          /* of its token, or NULL */
     size_t skip;            /* bytes of the path that are not the function's */
     struct fgw_call *active_prev, *active_next, *wait_prev, *wait_next;
 
     int64_t arrived_ns, deadline_ns, placed_ns, first_ns, ended_ns;
-    int64_t create_us, init_us;
-    bool cold;
+    int64_t create_us; /* of a guest */
+    bool first;        /* of its instance: how that came is in its record */
+    bool cold;         /* and the call was there before the instance */
     int64_t answer_counted, response_bytes, memory_bytes;
     uint64_t fuel;
     struct fgw_guest *guest;
@@ -237,7 +276,7 @@ const char *fgw_call_target(const struct fgw_call *call, size_t *ret_path);
 void fgw_call_placed(struct fgw_call *call, enum fgw_place place, struct fgw_instance *instance);
 /** It was not taken after all: wait again, before all others, and perhaps be placed at once. */
 void fgw_call_back(struct fgw_call *call);
-/** How what answers it came: "wasm", "warm", "cold". */
+/** How what answers it came: "wasm", "warm", "cold", "zygote", "snapshot". */
 const char *fgw_call_way(const struct fgw_call *call);
 /** Begin the answer: syn_http_pass(), and for the server what only it is told. */
 void fgw_call_pass(struct fgw_call *call, int status, int64_t len);
@@ -291,6 +330,17 @@ SYN_MUST int fgw_keys_admit(struct fgw_call *call, const struct fgw_function *fu
 /** Does the function get this header of the request's? */
 bool fgw_call_passes(const struct fgw_call *call, const char *header);
 
+/* --- the door --------------------------------------------------------------------------------- */
+
+/** May the call come in, as far as its head says? As fgw_keys_admit(); UNAVAILABLE: what its route
+ *  asks for cannot be checked. */
+SYN_MUST int fgw_door_head(struct fgw_call *call, const struct fgw_route *route,
+                           struct syn_err *err);
+/** And now that its body is there? UNAUTHENTICATED. */
+SYN_MUST int fgw_door_body(struct fgw_call *call, struct syn_err *err);
+/** Give back what the two kept. */
+void fgw_door_leave(struct fgw_call *call);
+
 /* --- guests ----------------------------------------------------------------------------------- */
 
 struct fgw_guests;
@@ -326,6 +376,23 @@ void fgw_link_cut(struct fgw_link *link);
 void fgw_instance_tidy(struct fgw_instance *instance, bool all);
 /** One that does not connect in time. */
 void fgw_link_overdue(struct fgw_call *call);
+
+/* --- how instances came (start.c) ------------------------------------------------------------- */
+
+/** The instance is new; `doc` is its endpoint's `start`, or NULL. */
+void fgw_start_read(struct fgw_instance *instance, const json_t *doc);
+/** It says so itself, where the server does not. */
+void fgw_start_heard(struct fgw_call *call, int64_t create_us, int64_t init_us);
+/** The call is on its way to its instance; or comes back, and was not seen there. */
+void fgw_start_placed(struct fgw_call *call);
+void fgw_start_back(struct fgw_call *call);
+const char *fgw_start_way(const struct fgw_call *call);
+/** {stage: us} of the call's record. Owner: *ret is the caller's. */
+SYN_MUST int fgw_start_stages(const struct fgw_call *call, json_t **ret, struct syn_err *err);
+/** Sum it up, if it is the first of its instance. */
+void fgw_start_count(const struct fgw_call *call);
+/** Append what is summed up to a report's `starts`. */
+SYN_MUST int fgw_starts_tell(const struct fgw_version *version, json_t *list, struct syn_err *err);
 
 /* --- reports ---------------------------------------------------------------------------------- */
 

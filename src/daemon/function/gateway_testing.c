@@ -146,6 +146,7 @@ take_report(struct gwt *world, const json_t *report)
     add_all(world->logs, report, "logs");
     add_all(world->versions, report, "versions");
     add_all(world->loads, report, "loads");
+    add_all(world->starts, report, "starts");
     world->reports++;
 }
 
@@ -578,6 +579,7 @@ gwt_start(void)
     world->logs = json_array();
     world->versions = json_array();
     world->loads = json_array();
+    world->starts = json_array();
     assert_int_equal(pthread_create(&world->server_thread, NULL, server_main, world), 0);
     (void)pthread_mutex_lock(&world->lock);
     while (!world->server_ready)
@@ -637,6 +639,7 @@ gwt_end(struct gwt *world)
     json_decref(world->logs);
     json_decref(world->versions);
     json_decref(world->loads);
+    json_decref(world->starts);
     (void)pthread_mutex_destroy(&world->lock);
     (void)pthread_cond_destroy(&world->changed);
     syn_free(world);

@@ -193,6 +193,8 @@ fill_request(struct fgw_guest *guest, struct syn_err *err)
         fits = !fgw_call_passes(call, name) || give_header(guest, name, value, &bytes);
     if (fits && call->key[0] != '\0')
         fits = give_header(guest, "x-synor-key", call->key, &bytes);
+    if (fits && call->subject != NULL)
+        fits = give_header(guest, "x-synor-subject", call->subject, &bytes);
     if (!fits)
         return SYN_FAIL(err, SYN_E_LIMIT, "more than %d headers", SYN_WASM_HEADERS_MAX);
     if (bytes > SYN_WASM_HEADER_BYTES_MAX)

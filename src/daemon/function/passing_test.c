@@ -102,6 +102,68 @@ test_passed_on(void **state)
 }
 
 static void
+await_starts(size_t want)
+{
+    const int64_t until = syn_clock_ns() + GWT_WAIT_MS * INT64_C(1000000);
+    size_t count = 0;
+
+    while (count < want && syn_clock_ns() < until) {
+        (void)usleep(2000);
+        (void)pthread_mutex_lock(&world->lock);
+        count = json_array_size(world->starts);
+        (void)pthread_mutex_unlock(&world->lock);
+    }
+    assert_int_equal(count, want);
+}
+
+/* How an instance came is in the record of its first call, and in the sums of its version. */
+static void
+test_starts(void **state)
+{
+    const size_t before = json_array_size(world->starts);
+    const json_t *row, *record;
+    char text[400];
+    size_t i;
+    int first = 0;
+
+    (void)state;
+    (void)gwt_instance(world, 7);
+    (void)snprintf(text, sizeof(text),
+                   "{\"instance\": \"inst-7\", \"node\": \"node-a\", \"address\": "
+                   "\"127.0.0.1:%u\", \"start\": {\"way\": \"zygote\", \"note\": \"\", "
+                   "\"stages_us\": {\"schedule\": 11, \"create\": 22}}}",
+                   (unsigned)world->instances[7].port);
+    put("z", 1, text, "");
+    await("z", "/hello", 200);
+    await_starts(before + 1);
+    gwt_await_told(world, "fn-z", "way", "zygote");
+    await("z", "/raise", 500);
+    gwt_await_told(world, "fn-z", "way", "warm");
+    assert_int_equal(json_array_size(world->starts), before + 1);
+    row = json_array_get(world->starts, before);
+    assert_string_equal(syn_json_str(row, "function", ""), "fn-z");
+    assert_string_equal(syn_json_str(row, "way", ""), "zygote");
+    assert_int_equal(syn_json_i64(row, "count", 0), 1);
+    assert_int_equal(syn_json_i64(row, "waited", 1), 0); /* it was there first */
+    assert_int_equal(syn_json_i64(syn_json_at(row, "stages.create"), "us", 0), 22);
+    assert_int_equal(syn_json_i64(syn_json_at(row, "stages.wait"), "count", 0), 1);
+    assert_null(syn_json_at(row, "stages.fetch"));
+    json_array_foreach (world->invocations, i, record) {
+        if (!syn_str_eq(syn_json_str(record, "function", ""), "fn-z"))
+            continue;
+        if (syn_str_eq(syn_json_str(record, "way", ""), "zygote")) {
+            assert_int_equal(syn_json_i64(json_object_get(record, "stages_us"), "schedule", 0), 11);
+            first++;
+        } else {
+            assert_null(json_object_get(json_object_get(record, "stages_us"), "schedule"));
+        }
+    }
+    assert_int_equal(first, 1);
+    gwt_delete(world, "fn-z");
+    gwt_kill(&world->instances[7]);
+}
+
+static void
 test_cors(void **state)
 {
     (void)state;
@@ -437,12 +499,12 @@ int
 main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_passed_on), cmocka_unit_test(test_cors),
-        cmocka_unit_test(test_broken),    cmocka_unit_test(test_large),
-        cmocka_unit_test(test_streamed),  cmocka_unit_test(test_burst),
-        cmocka_unit_test(test_full),      cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_early),     cmocka_unit_test(test_changes),
-        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_passed_on), cmocka_unit_test(test_starts),
+        cmocka_unit_test(test_cors),      cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_large),     cmocka_unit_test(test_streamed),
+        cmocka_unit_test(test_burst),     cmocka_unit_test(test_full),
+        cmocka_unit_test(test_weights),   cmocka_unit_test(test_early),
+        cmocka_unit_test(test_changes),   cmocka_unit_test(test_stop),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

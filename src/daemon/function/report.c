@@ -172,6 +172,7 @@ count_call(struct fgw_call *call, enum fgw_status status, int64_t ran_ns)
     }
     usage->histogram[slot]++;
     usage->cold += call->cold ? 1 : 0;
+    fgw_start_count(call);
 }
 
 /* Is it one of those that are told? */
@@ -181,7 +182,7 @@ is_sampled(struct fgw_call *call, enum fgw_status status)
     struct fgw_version *version = call->version;
     int64_t second = call->ended_ns / 1000000000;
 
-    bool odd = (status != FGW_OK && status != FGW_REJECTED) || call->cold;
+    bool odd = (status != FGW_OK && status != FGW_REJECTED) || call->first;
 
     if (call->internal)
         return true;
@@ -223,24 +224,23 @@ record(struct fgw_call *call, enum fgw_status status, int http_status, const cha
     bool ran = call->place == FGW_GUEST || call->place == FGW_PASSED;
     char text[FGW_MESSAGE_BYTES];
     size_t body = 0;
-    json_t *doc = NULL;
-    int rc;
+    json_t *doc = NULL, *stages = NULL;
+    int rc = fgw_start_stages(call, &stages, err);
 
+    if (rc < 0)
+        return rc;
     (void)syn_http_req_body(call->req, &body);
     cut_text(text, sizeof(text), message);
     rc = syn_json_pack(
         &doc, err,
-        "{s:s, s:s, s:I, s:s, s:I, s:s, s:i, s:s, s:s, s:s, s:{s:I, s:I, s:I}, s:I, s:I, s:I, s:I, "
-        "s:I, s:I, s:s}",
+        "{s:s, s:s, s:I, s:s, s:I, s:s, s:i, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:s}",
         "id", fgw_call_id(call), "function", version->function, "version",
         (json_int_t)version->number, "trigger", fgw_trigger_name(call->trigger), "started_at",
         (json_int_t)(now_ms - (call->ended_ns - call->arrived_ns) / 1000000), "status",
         status_names[status], "http_status", http_status, "way", fgw_call_way(call), "instance",
         call->instance != NULL ? call->instance->id : "", "node",
-        call->instance != NULL ? call->instance->node : "", "stages_us", "wait",
-        (json_int_t)((placed_ns - call->arrived_ns) / 1000), "create",
-        (json_int_t)(call->create_us + call->init_us), "first_byte",
-        (json_int_t)(call->first_ns != 0 ? (call->first_ns - placed_ns) / 1000 : 0), "duration_us",
+        call->instance != NULL ? call->instance->node : "", "stages_us", stages, "duration_us",
         (json_int_t)(ran_ns / 1000), "billed_ms",
         (json_int_t)(ran ? syn_function_billed_ms(ran_ns) : 0), "memory_bytes",
         (json_int_t)(call->memory_bytes != 0 ? call->memory_bytes : version->memory_bytes),
@@ -338,6 +338,8 @@ add_version(json_t *doc, struct fgw_version *version, size_t *count, struct syn_
         rc = add_usage(json_object_get(doc, "usage"), version, usage, err);
         (*count)++;
     }
+    if (rc == SYN_OK)
+        rc = fgw_starts_tell(version, json_object_get(doc, "starts"), err);
     if (rc == SYN_OK && version->news) {
         rc = syn_json_pack(&row, err, "{s:s, s:I, s:s, s:s}", "function", version->function,
                            "version", (json_int_t)version->number, "state",
@@ -365,6 +367,7 @@ clear_version(struct fgw_version *version)
     version->told_waiting = version->waiting_count;
     version->load_due = false;
     version->news = false;
+    memset(version->starts, 0, sizeof(version->starts));
     while (version->usage != NULL) {
         struct fgw_usage *usage = version->usage;
 
@@ -381,9 +384,9 @@ make(struct fgw_reports *reports, json_t **ret, struct fgw_version **ret_rest, s
     size_t count = 0;
     SYN_JSON(doc);
     const json_int_t seq = reports->seq + 1;
-    int rc =
-        syn_json_pack(&doc, err, "{s:s, s:I, s:s, s:[], s:[], s:[]}", "boot", reports->boot, "seq",
-                      seq, "listen", reports->gateway->listen, "versions", "loads", "usage");
+    int rc = syn_json_pack(&doc, err, "{s:s, s:I, s:s, s:[], s:[], s:[], s:[]}", "boot",
+                           reports->boot, "seq", seq, "listen", reports->gateway->listen,
+                           "versions", "loads", "usage", "starts");
 
     for (; rc == SYN_OK && at != NULL && count < FGW_USAGE_ROWS; at = at->dirty_next) {
         rc = add_version(doc, at, &count, err);

@@ -104,6 +104,7 @@ put_instance(struct fgw_version *version, const json_t *doc, struct syn_err *err
         syn_free(instance);
         return rc;
     }
+    fgw_start_read(instance, json_object_get(doc, "start"));
     instance->next = version->instances;
     version->instances = instance;
     return SYN_OK;
@@ -387,6 +388,7 @@ fgw_function_drop(void *value)
     syn_free(function->versions);
     syn_free(function->routes);
     json_decref(function->route_docs);
+    json_decref(function->trust);
     syn_free(function);
 }
 
@@ -425,7 +427,10 @@ put_routes(struct fgw *gateway, struct fgw_function *function, json_t *docs, str
 
         routes[i].function = function;
         routes[i].methods = read_methods(json_object_get(doc, "methods"));
-        routes[i].needs_key = !syn_str_eq(syn_json_str(doc, "auth", "none"), "none");
+        routes[i].needs_token = syn_str_eq(syn_json_str(doc, "auth", "none"), "token");
+        routes[i].needs_key =
+            !routes[i].needs_token && !syn_str_eq(syn_json_str(doc, "auth", "none"), "none");
+        routes[i].hmac = json_object_get(doc, "hmac");
         routes[i].has_cors = json_is_object(cors);
         routes[i].cors.origins = json_object_get(cors, "origins");
         routes[i].cors.headers = json_object_get(cors, "headers");
@@ -503,6 +508,8 @@ fgw_table_put(struct fgw *gateway, const json_t *doc, struct syn_err *err)
                        syn_json_str(doc, "account", ""));
     (void)syn_str_copy(function->state, sizeof(function->state), syn_json_str(doc, "state", ""));
     (void)syn_str_copy(function->reason, sizeof(function->reason), syn_json_str(doc, "reason", ""));
+    json_decref(function->trust);
+    function->trust = json_incref(json_object_get(doc, "trust"));
     rc = put_routes(gateway, function, routes, err);
     if (rc == SYN_OK)
         rc = put_versions(gateway, function, json_object_get(doc, "versions"), err);

@@ -233,6 +233,8 @@ add_ours(struct fgw_call *call, struct syn_buf *out, size_t body)
     add_header(out, "x-synor-trigger", fgw_trigger_name(call->trigger));
     if (call->key[0] != '\0')
         add_header(out, "x-synor-key", call->key);
+    if (call->subject != NULL)
+        add_header(out, "x-synor-subject", call->subject);
 }
 
 static int
@@ -444,11 +446,8 @@ read_cold(struct fgw_call *call, const char *text)
     const char *create = strstr(text, "create=");
     const char *init = strstr(text, "initialise=");
 
-    call->cold = true;
-    if (create != NULL)
-        call->create_us = strtoll(create + 7, NULL, 10);
-    if (init != NULL)
-        call->init_us = strtoll(init + 11, NULL, 10);
+    fgw_start_heard(call, create != NULL ? strtoll(create + 7, NULL, 10) : -1,
+                    init != NULL ? strtoll(init + 11, NULL, 10) : -1);
 }
 
 static int

@@ -64,6 +64,10 @@ SYN_MUST int srv_call_own(struct syn_server *server, const char *account, const 
 
 /* --- events (function_events.c) --------------------------------------------------------------- */
 
+/** A key "PREFIX/READY-SEQ" that nobody has had: they sort by when they are due. */
+void srv_due_key(struct syn_server *server, const char *prefix, int64_t ready_ms,
+                 char out[SRV_KEY_MAX]);
+
 struct srv_events;
 SYN_MUST int srv_events_new(struct syn_server *server, struct srv_events **ret,
                             struct syn_err *err);
@@ -89,6 +93,27 @@ SYN_MUST int srv_event_call_put(struct syn_server *server, struct srv_txn *txn,
  *  spec wants it told (function_destinations.c). The record says where, and why not. */
 SYN_MUST int srv_destination_tell(struct syn_server *server, struct srv_txn *txn, json_t *record,
                                   struct syn_err *err);
+
+/* --- webhooks out (function_webhooks.c) ------------------------------------------------------- */
+
+#define SRV_QUEUE_WORD "queue:" /* of a destination; others are URLs */
+
+struct srv_webhooks;
+SYN_MUST int srv_webhooks_new(struct syn_server *server, struct srv_webhooks **ret,
+                              struct syn_err *err);
+/** No more are sent, and what is on its way is given up until the next start. */
+void srv_webhooks_quiet(struct srv_webhooks *webhooks);
+struct srv_webhooks *srv_webhooks_free(struct srv_webhooks *webhooks);
+
+/** Within `txn` keep `body` for the URL that `record`, an invocation that has ended, has as its
+ *  destination; the record says how it goes from then on. LIMIT: the account has too many that
+ *  wait. */
+SYN_MUST int srv_webhook_put(struct syn_server *server, struct srv_txn *txn, const json_t *function,
+                             json_t *record, const char *body, struct syn_err *err);
+
+/** After `made` attempts, of which the last came to `rc` and `status`: the ms until the next;
+ *  -1: there is none, since it was taken or is given up. */
+int64_t srv_webhook_wait(int64_t made, int rc, int status, int64_t after_ms);
 
 /* --- events of storage and the ledger (function_hooks.c) -------------------------------------- */
 

@@ -1,15 +1,13 @@
 /* Where it is told what came of a call that nobody waited for: a message in a queue of the account,
- * put there in the transaction that ends the call, so that there is one for each end, never the one
- * without the other. A queue that is not there, or is full, does not keep a call from ending: its
- * record says that nobody was told. */
+ * or a webhook that is kept until it was sent, put there in the transaction that ends the call, so
+ * that there is one for each end, never the one without the other. A queue that is not there, or is
+ * full, does not keep a call from ending: its record says that nobody was told. */
 #include <string.h>
 
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
 #include "function_calls_priv.h"
-
-static const char queue_word[] = "queue:";
 
 /* What of the record belongs into the message. */
 static int
@@ -65,15 +63,18 @@ srv_destination_tell(struct syn_server *server, struct srv_txn *txn, json_t *rec
         return rc < 0 ? rc : SYN_OK;
     word = syn_json_str(json_object_get(syn_document_spec(function), "destinations"),
                         well ? "success" : "failure", "");
-    if (!syn_str_starts(word, queue_word))
+    if (word[0] == '\0')
         return SYN_OK;
     rc = message_of(function, record, &text, err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(record, "destination", word, err);
     if (rc < 0)
         return rc;
-    rc = srv_queue_put(server, txn, syn_json_str(function, "account", ""),
-                       word + sizeof(queue_word) - 1, syn_buf_text(&text), &why);
+    if (syn_str_starts(word, SRV_QUEUE_WORD))
+        rc = srv_queue_put(server, txn, syn_json_str(function, "account", ""),
+                           word + strlen(SRV_QUEUE_WORD), syn_buf_text(&text), &why);
+    else
+        rc = srv_webhook_put(server, txn, function, record, syn_buf_text(&text), &why);
     if (rc == SYN_E_NOTFOUND || rc == SYN_E_LIMIT)
         return syn_json_set_str(record, "destination_error", why.msg, err);
     return rc < 0 ? SYN_FAIL(err, rc, "%s", why.msg) : SYN_OK;

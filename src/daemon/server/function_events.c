@@ -60,6 +60,7 @@ struct trigger {
 struct srv_events {
     struct syn_server *server;
     struct syn_store_watch *watch;
+    struct srv_webhooks *webhooks; /* what calls come to goes on by itself */
     pthread_t thread;
     bool started;
 
@@ -85,8 +86,8 @@ struct errand {
 
 /* --- keeping ---------------------------------------------------------------------------------- */
 
-static int
-next_key(struct syn_server *server, int64_t ready_ms, char out[SRV_KEY_MAX])
+void
+srv_due_key(struct syn_server *server, const char *prefix, int64_t ready_ms, char out[SRV_KEY_MAX])
 {
     int64_t now = syn_wall_ms(server->world) * 1000;
     int64_t last = atomic_load(&server->message_sequence), next;
@@ -96,8 +97,7 @@ next_key(struct syn_server *server, int64_t ready_ms, char out[SRV_KEY_MAX])
         next = SYN_MAX(last + 1, now);
     while (!atomic_compare_exchange_weak(&server->message_sequence, &last, next));
     syn_queue_key(ready_ms, next, text);
-    (void)srv_key(out, CALLS, text, NULL);
-    return SYN_OK;
+    (void)srv_key(out, prefix, text, NULL);
 }
 
 /* Text is kept as text, other bytes as base64. */
@@ -142,8 +142,7 @@ srv_event_call_put(struct syn_server *server, struct srv_txn *txn,
         rc = syn_json_pack(&record, err, "{s:s, s:s, s:s, s:s, s:I, s:i}", "id", event->invocation,
                            "function", event->function, "trigger", event->trigger, "state",
                            "queued", "started_at", (json_int_t)now_ms, "attempts", 0);
-    if (rc == SYN_OK)
-        rc = next_key(server, now_ms, key);
+    srv_due_key(server, CALLS, now_ms, key);
     if (rc == SYN_OK)
         rc = srv_txn_replace(txn, key, 0, call, err);
     return rc < 0 ? rc
@@ -209,8 +208,7 @@ write_verdict(struct syn_server *server, struct srv_txn *txn, void *arg, struct 
         rc = srv_txn_delete(txn, verdict->errand->key, err);
     if (rc == SYN_OK && verdict->state == NULL) {
         rc = syn_json_set_i64(verdict->errand->call, "attempts", verdict->attempts, err);
-        if (rc == SYN_OK)
-            rc = next_key(server, verdict->again_ms, key);
+        srv_due_key(server, CALLS, verdict->again_ms, key);
         if (rc == SYN_OK)
             rc = srv_txn_replace(txn, key, 0, verdict->errand->call, err);
     }
@@ -884,6 +882,8 @@ srv_events_new(struct syn_server *server, struct srv_events **ret, struct syn_er
     if (rc == SYN_OK)
         rc = syn_map_new(NULL, &events->counts, err);
     if (rc == SYN_OK)
+        rc = srv_webhooks_new(server, &events->webhooks, err);
+    if (rc == SYN_OK)
         rc = syn_store_revision(server->store, &revision, err);
     if (rc == SYN_OK)
         rc = syn_store_watch(server->store, "function/", revision, on_function, events,
@@ -911,6 +911,7 @@ srv_events_quiet(struct srv_events *events)
     (void)pthread_mutex_unlock(&events->lock);
     (void)pthread_join(events->thread, NULL);
     events->started = false;
+    srv_webhooks_quiet(events->webhooks);
 }
 
 /* After srv_calling_free(): what ran has told it that it is done. */
@@ -920,6 +921,7 @@ srv_events_free(struct srv_events *events)
     if (events == NULL)
         return NULL;
     srv_events_quiet(events);
+    events->webhooks = srv_webhooks_free(events->webhooks);
     events->watch = syn_store_unwatch(events->server->store, events->watch);
     (void)syn_map_free(events->running);
     (void)syn_map_free(events->counts);

@@ -366,10 +366,11 @@ messages_are_taken_or_stay(void **state)
 {
     struct house *house = *state;
     char id[SYN_ID_MAX];
-    struct syn_client *client = with_function(
-        house, "queue", ",'triggers':[{'type':'queue','queue':'jobs','batch':2}]", id);
+    struct syn_client *client = with_function(house, "queue", "", id);
 
     must(client, "PUT", "/v1/queues/jobs", "{'backoff_ms':60000}", NULL);
+    must(client, "PATCH", "/v1/functions/f",
+         "{'spec':{'triggers':[{'type':'queue','queue':'jobs','batch':2}]}}", NULL);
     must(client, "POST", "/v1/queues/jobs/messages",
          "{'messages':[{'body':'1'},{'body':'2'},{'body':'3'}]}", NULL);
     gateway_open(house);
@@ -544,10 +545,36 @@ what_is_kept_survives_a_restart(void **state)
     (void)syn_client_free(client);
 }
 
+/* How long a webhook waits, and when it is given up. */
+static void
+webhooks_are_tried_again(void **state)
+{
+    int64_t sum_ms = 0, wait_ms;
+
+    (void)state;
+    for (int64_t made = 1; (wait_ms = srv_webhook_wait(made, SYN_OK, 500, 0)) >= 0; made++) {
+        assert_true(made < 10 && wait_ms >= 1000);
+        assert_int_equal(srv_webhook_wait(made, SYN_E_TIMEOUT, 0, 0), wait_ms);
+        sum_ms += wait_ms;
+    }
+    assert_true(sum_ms > 3600000 &&
+                sum_ms < 24 * INT64_C(3600000)); /* while its call is on record */
+    assert_int_equal(srv_webhook_wait(1, SYN_OK, 204, 0), -1);
+    assert_int_equal(srv_webhook_wait(1, SYN_OK, 307, 0), -1);
+    assert_int_equal(srv_webhook_wait(1, SYN_OK, 410, 0), -1);
+    assert_true(srv_webhook_wait(1, SYN_OK, 404, 0) > 0);
+    assert_int_equal(srv_webhook_wait(1, SYN_E_FORBIDDEN, 0, 0), -1);
+    /* It may ask for more time, and not for all of it. */
+    assert_int_equal(srv_webhook_wait(1, SYN_OK, 429, 30000), 30000);
+    assert_int_equal(srv_webhook_wait(1, SYN_OK, 503, INT64_MAX / 2), 3600000);
+    assert_int_equal(srv_webhook_wait(4, SYN_OK, 503, 1), srv_webhook_wait(4, SYN_OK, 500, 0));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(webhooks_are_tried_again),
         cmocka_unit_test(a_call_is_kept_and_made),
         cmocka_unit_test(one_that_fails_is_made_again_later),
         cmocka_unit_test(what_came_of_it_is_told),

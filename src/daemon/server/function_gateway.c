@@ -171,8 +171,9 @@ add_endpoints(struct syn_server *server, const char *service, json_t *out, struc
     if (rc == SYN_OK && service[0] != '\0')
         rc = srv_load(server, srv_key(key, "service", service, NULL), &doc, NULL, err);
     json_array_foreach (syn_json_at(doc, "status.endpoints"), i, row) {
+        json_t *start = json_object_get(row, "start");
         char address[128];
-        json_t *endpoint = NULL;
+        SYN_JSON(endpoint);
 
         if (rc != SYN_OK || !syn_json_bool(row, "ready", false))
             continue;
@@ -181,8 +182,10 @@ add_endpoints(struct syn_server *server, const char *service, json_t *out, struc
         rc = syn_json_pack(&endpoint, err, "{s:s, s:s, s:s}", "instance",
                            syn_json_str(row, "instance", ""), "node", syn_json_str(row, "node", ""),
                            "address", address);
+        if (rc == SYN_OK && start != NULL)
+            rc = syn_json_set_take(endpoint, "start", json_incref(start), err);
         if (rc == SYN_OK)
-            rc = syn_json_append_take(list, endpoint, err);
+            rc = syn_json_append_take(list, SYN_TAKE(endpoint), err);
     }
     return rc < 0 ? rc : SYN_OK;
 }
@@ -278,6 +281,8 @@ abridge(struct syn_server *server, json_t *function, struct syn_err *err)
         rc = srv_account_name(server, syn_json_str(function, "account", ""), brief, err);
     if (rc == SYN_OK)
         rc = add_routes(function, brief, err);
+    if (rc == SYN_OK)
+        rc = srv_function_trust_add(server, syn_json_str(function, "account", ""), brief, err);
     if (rc == SYN_OK)
         rc = add_versions(server, function, brief, err);
     if (rc < 0)
@@ -703,6 +708,7 @@ static const struct syn_field report_fields[] = {
     {.name = "versions", .kind = SYN_FIELD_ANY, .help = "[{function, version, state, message}]"},
     {.name = "loads", .kind = SYN_FIELD_ANY, .help = "[{function, version, running, waiting}]"},
     {.name = "usage", .kind = SYN_FIELD_ANY, .help = "Sums of calls, see ADR 44"},
+    {.name = "starts", .kind = SYN_FIELD_ANY, .help = "Sums of how instances came, see ADR 55"},
     {.name = "invocations", .kind = SYN_FIELD_ANY, .help = "Calls that are to be remembered"},
     {.name = "logs", .kind = SYN_FIELD_ANY, .help = "[{function, version, at, line}]"},
 };

@@ -8,6 +8,10 @@
  *     "function-minute/ID/MINUTE" what was called in a minute, for a day
  *     "invocation/ID/INVOCATION"  calls that are remembered, for a day
  *     "function-key/ACCOUNT/NAME" who may call by HTTP, and how often (function_keys.c)
+ *     "function-signer/ACCOUNT", "function-issuer/ACCOUNT/NAME"
+ *                                 whose signed tokens let in (function_tokens.c)
+ *     "function-webhook/ACCOUNT/..."
+ *                                 ends of calls that URLs are to be told (function_webhooks.c)
  *     "function-gateway"          the last report that was counted */
 #ifndef SYN_SERVER_FUNCTION_PRIV_H
 #define SYN_SERVER_FUNCTION_PRIV_H
@@ -38,11 +42,37 @@ SYN_MUST int srv_function_instances(struct syn_server *server, const char *id, j
 SYN_MUST int srv_function_with_secret(struct syn_server *server, const char *account,
                                       const char *secret, char *out, struct syn_err *err);
 
-/** Add where its HTTP triggers are reached: status.urls. */
+/** Add where its HTTP triggers are reached, status.urls, and of programs how many instances of the
+ * versions that are called there are, status.instances {ready, live}. */
 SYN_MUST int srv_function_complete(struct syn_server *server, json_t *function,
                                    struct syn_err *err);
 /** GET /v1/functions/{id}/explain (function_explain.c). */
 int srv_function_explain(struct syn_http_req *req, void *ctx, struct syn_err *err);
+
+/* --- what it trusts (function_trust.c) -------------------------------------------------------- */
+
+/** Does the spec rest on the secret, beside its variables? */
+bool srv_function_trusts(const json_t *spec, const char *secret);
+/** Is all there that the spec names of the account's: secrets of webhooks, queues (those of
+ * `before`, which may be NULL, are not asked for)? NOTFOUND says how it is made. */
+SYN_MUST int srv_function_trust_check(struct syn_server *server, const char *account,
+                                      const json_t *spec, const json_t *before,
+                                      struct syn_err *err);
+/** The secret changes within `txn`: have the gateway told of the functions that rest on it. */
+SYN_MUST int srv_functions_renew_secret(struct syn_server *server, struct srv_txn *txn,
+                                        const char *account, const char *secret,
+                                        struct syn_err *err);
+/** Whose tokens the account takes changes within `txn`: likewise. */
+SYN_MUST int srv_functions_renew_tokens(struct syn_server *server, struct srv_txn *txn,
+                                        const char *account, struct syn_err *err);
+/** Put into `brief`, a function's document for the gateway, the secrets that its routes name, and
+ * whose tokens they take: `trust`. */
+SYN_MUST int srv_function_trust_add(struct syn_server *server, const char *account, json_t *brief,
+                                    struct syn_err *err);
+/** [{issuer, audience?, kid, key}] of those who sign tokens for the account (function_tokens.c).
+ * Owner: *ret is the caller's. */
+SYN_MUST int srv_function_token_keys(struct syn_server *server, const char *account, json_t **ret,
+                                     struct syn_err *err);
 
 /* --- routes of HTTP triggers (function_routes.c) ---------------------------------------------- */
 
@@ -87,7 +117,8 @@ SYN_MUST int srv_calls_batch_write(struct srv_calls_batch *batch, struct srv_txn
  *  p99_us, by_version}. Owner: *ret is the caller's. */
 SYN_MUST int srv_calls_metrics(struct syn_server *server, const char *function, int64_t minutes,
                                json_t **ret, struct syn_err *err);
-/** Delete what is older than a day: minutes, and calls that are remembered. *removed grows. */
+/** Delete what is older than a day: minutes, calls that are remembered, keys that have expired.
+ * *removed grows. */
 SYN_MUST int srv_functions_sweep(struct syn_server *server, int64_t now_ms, unsigned *removed,
                                  struct syn_err *err);
 /** The price of a call of the longest time. 0: the book has none. */

@@ -523,6 +523,20 @@ see_invocation(void *arg, const char *key, json_t *doc, int64_t revision, struct
     return syn_json_i64(doc, "started_at", 0) < old->before_ms ? drop_old(old, key, err) : SYN_OK;
 }
 
+/* A key that has expired is listed for a day, so that who wonders finds out. */
+static int
+see_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct old *old = arg;
+    int64_t expires_ms = syn_json_i64(doc, "expires_ms", 0);
+    int rc;
+
+    if (expires_ms == 0 || expires_ms >= old->before_ms)
+        return SYN_OK;
+    rc = srv_txn_check(old->txn, key, revision, err); /* it may be made anew */
+    return rc < 0 ? rc : drop_old(old, key, err);
+}
+
 int
 srv_functions_sweep(struct syn_server *server, int64_t now_ms, unsigned *removed,
                     struct syn_err *err)
@@ -533,5 +547,9 @@ srv_functions_sweep(struct syn_server *server, int64_t now_ms, unsigned *removed
 
     if (rc == SYN_OK)
         rc = srv_each(server, "invocation/", see_invocation, &old, err);
+    if (rc == SYN_OK)
+        rc = commit_old(&old, err);
+    if (rc == SYN_OK)
+        rc = srv_each(server, SRV_FUNCTION_KEYS, see_key, &old, err);
     return rc < 0 ? rc : commit_old(&old, err);
 }

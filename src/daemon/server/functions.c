@@ -88,7 +88,36 @@ srv_function_instances(struct syn_server *server, const char *id, json_t **ret_l
     return rc;
 }
 
-/* Where its HTTP triggers are reached. */
+/* How many instances of the versions that are called there are: status.instances. Modules have
+ * none. */
+static int
+count_instances(struct syn_server *server, json_t *function, struct syn_err *err)
+{
+    const json_t *row;
+    json_t *status = syn_document_status(function), *counts = NULL;
+    int64_t ready = 0, live = 0;
+    size_t i;
+    int rc = SYN_OK;
+
+    if (syn_str_eq(syn_json_str(syn_document_spec(function), "runtime", ""), "wasm"))
+        return SYN_OK;
+    json_array_foreach (json_object_get(status, "traffic"), i, row) {
+        char id[SYN_ID_MAX], key[SRV_KEY_MAX];
+        SYN_JSON(service);
+
+        syn_function_service_id(function, syn_json_i64(row, "version", 0), id);
+        rc = srv_load(server, srv_key(key, "service", id, NULL), &service, NULL, err);
+        if (rc < 0)
+            return rc;
+        ready += syn_json_i64(syn_json_at(service, "status.replicas"), "ready", 0);
+        live += syn_json_i64(syn_json_at(service, "status.replicas"), "live", 0);
+    }
+    rc = syn_json_pack(&counts, err, "{s:I, s:I}", "ready", (json_int_t)ready, "live",
+                       (json_int_t)live);
+    return rc < 0 ? rc : syn_json_set_take(status, "instances", counts, err);
+}
+
+/* And where its HTTP triggers are reached. */
 int
 srv_function_complete(struct syn_server *server, json_t *function, struct syn_err *err)
 {
@@ -98,6 +127,8 @@ srv_function_complete(struct syn_server *server, json_t *function, struct syn_er
     size_t i;
     int rc = syn_json_set_take(syn_document_status(function), "urls", urls, err);
 
+    if (rc == SYN_OK)
+        rc = count_instances(server, function, err);
     srv_function_address(server, address, sizeof(address));
     json_array_foreach (json_object_get(syn_document_spec(function), "triggers"), i, trigger) {
         const char *host = syn_json_str(trigger, "host", "");
@@ -175,18 +206,21 @@ static int
 wanted_spec(struct syn_server *server, struct change *change, struct syn_err *err)
 {
     const json_t *given = json_object_get(change->body, "spec");
+    const json_t *before = change->function != NULL ? syn_document_spec(change->function) : NULL;
     int rc = SYN_OK;
 
-    change->spec = json_deep_copy(change->by_name ? given : syn_document_spec(change->function));
+    change->spec = json_deep_copy(change->by_name ? given : before);
     if (change->spec == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a spec");
     if (!change->by_name)
         rc = srv_work_lay_over(change->spec, given, err);
     if (rc == SYN_OK)
         rc = check_spec(server, change->spec, err);
-    return rc < 0
-               ? rc
-               : srv_secrets_check(server, srv_identity(change->req)->account, change->spec, err);
+    if (rc == SYN_OK)
+        rc = srv_secrets_check(server, srv_identity(change->req)->account, change->spec, err);
+    return rc < 0 ? rc
+                  : srv_function_trust_check(server, srv_identity(change->req)->account,
+                                             change->spec, before, err);
 }
 
 static int
@@ -570,6 +604,7 @@ const struct srv_work srv_function = {
     .parts = {"event", "function-version", "function-minute", "invocation"},
     .may_delete = may_delete,
     .release = release,
+    .complete = srv_function_complete,
 };
 
 /* --- secrets ---------------------------------------------------------------------------------- */
@@ -598,6 +633,8 @@ look_for_user(void *arg, const char *key, json_t *doc, int64_t revision, struct 
     json_object_foreach (json_object_get(syn_document_spec(function), "secrets"), variable, name)
         if (syn_str_eq(json_string_value(name), search->secret))
             (void)syn_str_copy(search->out, SYN_ID_MAX, syn_json_str(function, "name", "?"));
+    if (srv_function_trusts(syn_document_spec(function), search->secret))
+        (void)syn_str_copy(search->out, SYN_ID_MAX, syn_json_str(function, "name", "?"));
     return SYN_OK;
 }
 

@@ -433,6 +433,120 @@ keys_that_are_refused(void **state)
 }
 
 static void
+expired_keys_go_after_a_day(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "brief");
+    const int64_t day_ms = INT64_C(24) * 3600 * 1000;
+    int64_t now_ms = syn_wall_ms(syn_world_system());
+    unsigned removed = 0;
+    struct syn_err err;
+    SYN_JSON(list);
+
+    must(client, "POST", "/v1/function-keys", "{'name':'short','ttl_ms':1000}", NULL);
+    must(client, "POST", "/v1/function-keys", "{'name':'long','ttl_ms':'365d'}", NULL);
+    must(client, "POST", "/v1/function-keys", "{'name':'endless'}", NULL);
+    assert_done(srv_functions_sweep(house->server, now_ms + day_ms, &removed, &err), &err);
+    assert_int_equal(call(client, "POST", "/v1/function-keys", "{'name':'short'}", NULL, NULL),
+                     SYN_E_EXISTS);
+    assert_done(srv_functions_sweep(house->server, now_ms + day_ms + 9000, &removed, &err), &err);
+    must(client, "GET", "/v1/function-keys", NULL, &list);
+    assert_int_equal(json_array_size(json_object_get(list, "items")), 2);
+    (void)syn_client_free(client);
+}
+
+static void
+tokens_and_issuers(void **state)
+{
+    static const struct {
+        const char *method, *path, *body;
+        int code;
+    } rows[] = {
+        {"POST", "/v1/function-tokens", "{'function':'none-such'}", SYN_E_NOTFOUND},
+        {"POST", "/v1/function-tokens", "{'ttl_ms':'91d'}", SYN_E_INVALID},
+        {"POST", "/v1/function-tokens", "{'ttl_ms':1500}", SYN_E_INVALID},
+        {"POST", "/v1/function-tokens", "{'subject':'a b'}", SYN_E_INVALID},
+        {"PUT", "/v1/function-issuers/x", "{'issuer':'synor','keys':'{}'}", SYN_E_INVALID},
+        {"PUT", "/v1/function-issuers/x", "{'issuer':'a','keys':'{}'}", SYN_E_INVALID},
+        {"PUT", "/v1/function-issuers/X", "{'issuer':'a','keys':'{}'}", SYN_E_INVALID},
+        {"DELETE", "/v1/function-issuers/x", NULL, SYN_E_NOTFOUND},
+    };
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "issuing"), *other = with_money(house, "nosier");
+    SYN_JSON(keys);
+    SYN_JSON(token);
+    SYN_JSON(rotated);
+    SYN_JSON(list);
+    SYN_JSON(theirs);
+
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        int rc = call(client, rows[i].method, rows[i].path, rows[i].body, NULL, NULL);
+
+        if (rc != rows[i].code)
+            fail_msg("%s %s: %d", rows[i].path, rows[i].body, rc);
+    }
+    must(client, "GET", "/v1/function-tokens/keys", NULL, &keys);
+    assert_int_equal(json_array_size(json_object_get(keys, "keys")), 0);
+    must(client, "POST", "/v1/function-tokens", "{'subject':'ada'}", &token);
+    assert_string_equal(syn_json_str(token, "subject", ""), "ada");
+    must(client, "POST", "/v1/function-tokens/rotate", NULL, &rotated);
+    assert_null(syn_json_at(rotated, "sealed"));
+    assert_string_not_equal(
+        syn_json_str(json_array_get(json_object_get(rotated, "keys"), 0), "kid", ""),
+        syn_json_str(token, "key_id", ""));
+    must(client, "PUT", "/v1/function-issuers/ours",
+         "{'issuer':'https://id.example','keys':'{\\'kty\\':\\'OKP\\',\\'crv\\':\\'Ed25519\\',"
+         "\\'kid\\':\\'one\\',\\'x\\':\\'11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\\'}'}",
+         NULL);
+    must(client, "GET", "/v1/function-issuers", NULL, &list);
+    assert_int_equal(json_array_size(json_object_get(list, "items")), 1);
+    must(other, "GET", "/v1/function-issuers", NULL, &theirs);
+    assert_int_equal(json_array_size(json_object_get(theirs, "items")), 0);
+    assert_int_equal(call(other, "DELETE", "/v1/function-issuers/ours", NULL, NULL, NULL),
+                     SYN_E_NOTFOUND);
+    must(client, "DELETE", "/v1/function-issuers/ours", NULL, NULL);
+    (void)syn_client_free(client);
+    (void)syn_client_free(other);
+}
+
+/* What a spec names has to be there, and stays while it does. */
+static void
+what_a_spec_rests_on(void **state)
+{
+    static const struct {
+        const char *spec;
+        int code;
+    } rows[] = {
+        {"'triggers':[{'type':'http','path':'/rest','hmac':{'secret':'none'}}]", SYN_E_NOTFOUND},
+        {"'triggers':[{'type':'queue','queue':'none'}]", SYN_E_NOTFOUND},
+        {"'destinations':{'success':'https://a.example/','secret':'none'}", SYN_E_NOTFOUND},
+        {"'destinations':{'success':'http://a.example/'}", SYN_E_INVALID},
+        {"'destinations':{'success':'https://me:pw@a.example/'}", SYN_E_INVALID},
+        {"'triggers':[{'type':'queue','queue':'there'}]", SYN_OK},
+        {"'destinations':{'failure':'https://a.example/x','secret':'there'}", SYN_OK},
+        {"'suspended':true", SYN_OK}, /* though its queue is gone */
+    };
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "resting");
+    char body[256], id[SYN_ID_MAX];
+
+    deploy(client, "rest", "", id);
+    must(client, "PUT", "/v1/secrets/there", "{'value':'sesame'}", NULL);
+    must(client, "PUT", "/v1/queues/there", "{}", NULL);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        if (i + 1 == SYN_LEN(rows))
+            must(client, "DELETE", "/v1/queues/there", NULL, NULL);
+        (void)snprintf(body, sizeof(body), "{'spec':{%s}}", rows[i].spec);
+        if (call(client, "PATCH", "/v1/functions/rest", body, NULL, NULL) != rows[i].code)
+            fail_msg("%s", rows[i].spec);
+    }
+    assert_int_equal(call(client, "DELETE", "/v1/secrets/there", NULL, NULL, NULL), SYN_E_CONFLICT);
+    must(client, "PATCH", "/v1/functions/rest", "{'spec':{'destinations':null}}", NULL);
+    must(client, "DELETE", "/v1/secrets/there", NULL, NULL);
+    (void)syn_client_free(client);
+}
+
+static void
 a_restart_goes_on(void **state)
 {
     struct house *house = *state;
@@ -470,6 +584,9 @@ main(void)
         cmocka_unit_test(a_process_has_a_pool_that_nobody_sees),
         cmocka_unit_test(keys_are_made_told_and_removed),
         cmocka_unit_test(keys_that_are_refused),
+        cmocka_unit_test(expired_keys_go_after_a_day),
+        cmocka_unit_test(tokens_and_issuers),
+        cmocka_unit_test(what_a_spec_rests_on),
         cmocka_unit_test(a_restart_goes_on),
     };
 

@@ -98,7 +98,7 @@ apply_status(struct syn_server *server, json_t *doc, const json_t *report, struc
     static const char *const copied[] = {"exit_code", "signal",         "started_at", "ended_at",
                                          "isolation", "usage_seq_last", "logs",       "detail",
                                          "address",   "port",           "health",     "runtime",
-                                         "pid"};
+                                         "pid",       "start"};
     json_t *status = syn_document_status(doc);
     const char *to_name = syn_json_str(report, "state", "");
     int from = syn_instance_state_find(syn_document_state(doc));
@@ -585,6 +585,50 @@ static const struct syn_field health_fields[] = {
 };
 static const struct syn_schema health_schema = SYN_SCHEMA("InstanceHealth", health_fields);
 
+static const struct syn_field stage_fields[] = {
+    {.name = "schedule",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT64_MAX / 2,
+     .help = "To its node"},
+    {.name = "fetch", .kind = SYN_FIELD_I64, .min = 0, .max = INT64_MAX / 2, .help = "Its code"},
+    {.name = "create",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT64_MAX / 2,
+     .help = "Its sandbox"},
+    {.name = "restore",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT64_MAX / 2,
+     .help = "A snapshot"},
+    {.name = "initialise",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT64_MAX / 2,
+     .help = "Its program, until it was ready"},
+};
+static const struct syn_schema stages_schema = SYN_SCHEMA("StartStages", stage_fields);
+
+static const struct syn_field start_fields[] = {
+    {.name = "way",
+     .kind = SYN_FIELD_STR,
+     .choices = "cold|zygote|snapshot",
+     .required = true,
+     .help = "How it came"},
+    {.name = "note",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = 256,
+     .help = "Why it did not come as it was to"},
+    {.name = "stages_us",
+     .kind = SYN_FIELD_OBJ,
+     .sub = &stages_schema,
+     .required = true,
+     .help = "What each stage took, in microseconds"},
+};
+static const struct syn_schema start_schema = SYN_SCHEMA("InstanceStart", start_fields);
+
 static const struct syn_field status_fields[] = {
     {.name = "state",
      .kind = SYN_FIELD_STR,
@@ -627,6 +671,10 @@ static const struct syn_field status_fields[] = {
      .help = "Where it is reached from its node and its account's instances"},
     {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .help = "On which port"},
     {.name = "health", .kind = SYN_FIELD_OBJ, .sub = &health_schema, .help = "What checks found"},
+    {.name = "start",
+     .kind = SYN_FIELD_OBJ,
+     .sub = &start_schema,
+     .help = "Of a function's, once: how it came"},
 };
 static const struct syn_schema status_schema = SYN_SCHEMA("InstanceStatus", status_fields);
 

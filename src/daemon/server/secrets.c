@@ -177,6 +177,8 @@ set_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct sy
     if (rc == SYN_OK)
         rc = srv_services_renew_secret(server, txn, setting->account, setting->name,
                                        srv_again(&setting->services), err);
+    if (rc == SYN_OK)
+        rc = srv_functions_renew_secret(server, txn, setting->account, setting->name, err);
     return rc;
 }
 

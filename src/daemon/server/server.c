@@ -294,17 +294,23 @@ read_meta(struct syn_server *server, struct syn_err *err)
 /* --- serving ---------------------------------------------------------------------------------- */
 
 const struct srv_routes *const srv_all_routes[] = {
-    &srv_system_routes,   &srv_account_routes,      &srv_training_routes,
-    &srv_log_routes,      &srv_bill_routes,         &srv_content_routes,
-    &srv_upload_routes,   &srv_name_routes,         &srv_node_routes,
-    &srv_instance_routes, &srv_token_routes,        &srv_quota_routes,
-    &srv_watch_routes,    &srv_market_order_routes, &srv_market_view_routes,
-    &srv_offer_routes,    &srv_service_routes,      &srv_place_routes,
-    &srv_manifest_routes, &srv_image_routes,        &srv_secret_routes,
-    &srv_volume_routes,   &srv_function_routes,     &srv_function_gateway_routes,
-    &srv_invoke_routes,   &srv_endpoint_routes,     &srv_identity_routes,
-    &srv_mesh_routes,     &srv_certificate_routes,  &srv_session_routes,
-    &srv_queue_routes,    &srv_function_key_routes, NULL,
+    &srv_system_routes,         &srv_account_routes,
+    &srv_training_routes,       &srv_log_routes,
+    &srv_bill_routes,           &srv_content_routes,
+    &srv_upload_routes,         &srv_name_routes,
+    &srv_node_routes,           &srv_instance_routes,
+    &srv_token_routes,          &srv_quota_routes,
+    &srv_watch_routes,          &srv_market_order_routes,
+    &srv_market_view_routes,    &srv_offer_routes,
+    &srv_service_routes,        &srv_place_routes,
+    &srv_manifest_routes,       &srv_image_routes,
+    &srv_secret_routes,         &srv_volume_routes,
+    &srv_function_routes,       &srv_function_gateway_routes,
+    &srv_invoke_routes,         &srv_endpoint_routes,
+    &srv_identity_routes,       &srv_mesh_routes,
+    &srv_certificate_routes,    &srv_session_routes,
+    &srv_queue_routes,          &srv_function_key_routes,
+    &srv_function_token_routes, NULL,
 };
 
 static int
@@ -455,6 +461,7 @@ syn_server_new(const struct syn_server_options *options, struct syn_server **ret
     server->world = syn_world_system();
     server->loop = options->loop;
     server->started_ms = syn_mono_ms(server->world);
+    server->webhook_private = options->webhook_private;
     if (!syn_str_copy(server->data_dir, sizeof(server->data_dir), options->data_dir) ||
         snprintf(server->socket, sizeof(server->socket), "%s/synor.sock", options->data_dir) >
             107) {

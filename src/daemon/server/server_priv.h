@@ -100,6 +100,7 @@ struct syn_server {
     char cluster[SYN_ID_MAX]; /* what this platform is called by those who sign for it */
     uint8_t challenge_key[32];
     bool fresh;
+    bool webhook_private; /* destinations of functions may be in private networks */
     int64_t started_ms;
     _Atomic int64_t message_sequence; /* of queues: the last one given out */
 };
@@ -402,6 +403,8 @@ struct srv_work {
     /* It is being forgotten: delete what else is its own, and see to its name. */
     int (*release)(struct syn_server *server, struct srv_txn *txn, const json_t *doc,
                    struct syn_err *err);
+    /* Put into one that is listed what is not stored in it; NULL: nothing. */
+    int (*complete)(struct syn_server *server, json_t *doc, struct syn_err *err);
 };
 extern const struct srv_work srv_training, srv_service;
 
@@ -917,7 +920,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
     srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
     srv_queue_routes, srv_volume_routes, srv_function_routes, srv_function_gateway_routes,
-    srv_function_key_routes, srv_invoke_routes;
+    srv_function_key_routes, srv_function_token_routes, srv_invoke_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

@@ -124,8 +124,8 @@ send_doc(struct stream *stream, const char *changed, int64_t revision, bool gone
         rc = srv_load(stream->server, key, &value, NULL, err);
         gone = rc == SRV_ABSENT;
     }
-    if (gone && plan->lasting)
-        return SYN_OK;
+    if (gone && (plan->lasting || (plan->parts && !syn_str_eq(key, changed))))
+        return SYN_OK; /* a part of what is gone says nothing new */
     /* First of all: most of what changes is not for most of those who listen. */
     if (rc == SYN_OK && !gone && plan->seen != NULL && !plan->seen(plan->arg, key, value))
         return UNSEEN;

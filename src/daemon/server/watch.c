@@ -13,6 +13,7 @@ struct watched {
     const char *index;                             /* PREFIX/ACCOUNT/ID of an account's; or NULL */
     bool lasting;
     bool shared; /* everybody may see all of them */
+    bool parts;  /* what else changes them is a part of them */
     void (*subject)(const char *key, char *out);
     int (*complete)(struct syn_server *server, json_t *doc, struct syn_err *err);
 };
@@ -33,12 +34,28 @@ complete_account(struct syn_server *server, json_t *doc, struct syn_err *err)
     return srv_account_complete(server, doc, false, err);
 }
 
+/* A derived service is told as its function, whose instances it has. */
+static void
+function_of(const char *key, char *out)
+{
+    char function[SYN_ID_MAX];
+    int64_t version;
+
+    out[0] = '\0';
+    if (syn_str_starts(key, "function/"))
+        (void)snprintf(out, SRV_KEY_MAX, "%s", key);
+    else if (syn_function_of_service(strchr(key, '/') + 1, function, &version))
+        (void)snprintf(out, SRV_KEY_MAX, "function/%s", function);
+}
+
 static const struct watched table[] = {
     {.kind = "training", .prefixes = {"training"}, .index = "training-of"},
     {.kind = "service", .prefixes = {"service"}, .index = "service-of"},
     {.kind = "function",
-     .prefixes = {"function"},
+     .prefixes = {"function", "service"},
      .index = "function-of",
+     .parts = true,
+     .subject = function_of,
      .complete = srv_function_complete},
     {.kind = "node", .prefixes = {"node"}, .shared = true},
     {.kind = "account",
@@ -96,6 +113,7 @@ make_plan(const struct watched *watched, const struct filter *filter, struct srv
     if (watched->index != NULL && filter->account[0] != '\0' && filter->id[0] == '\0')
         (void)srv_key(plan->index, watched->index, filter->account, "");
     plan->lasting = watched->lasting;
+    plan->parts = watched->parts;
     plan->subject = watched->subject;
     plan->complete = watched->complete;
 }

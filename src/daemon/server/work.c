@@ -90,7 +90,9 @@ list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err
         return SYN_OK;
     if (srv_service_derived(own))
         return SYN_OK;
-    return syn_json_append_take(items, SYN_TAKE(own), err);
+    if (listing->work->complete != NULL)
+        rc = listing->work->complete(listing->server, own, err);
+    return rc < 0 ? rc : syn_json_append_take(items, SYN_TAKE(own), err);
 }
 
 /* Name the states there are: a word that is none would otherwise look like an empty list. */

@@ -107,9 +107,55 @@ export const echo = (event, context) => {
     version: context.version, trigger: context.trigger, size: context.body.length, env: process.env.OWN };
 };
 '''
+RUBY = '''
+require 'json'
+class Wrong < StandardError; end
+$lock, $met, $both = Mutex.new, 0, ConditionVariable.new
+def echo(event, context)
+  puts "echo #{event['path'] if event.is_a?(Hash)}"
+  { 'event' => event, 'id' => context.request_id, 'left' => context.remaining_ms,
+    'function' => context.function, 'version' => context.version, 'trigger' => context.trigger,
+    'size' => context.body.bytesize, 'env' => ENV['OWN'] }
+end
+def dispatch(event:, context:)
+  send("do_#{event['query']['do']}")
+end
+def do_text = "h\u00e4"
+def do_octets = (0..255).to_a.pack('C*')
+def do_null = nil
+def do_answer = { status: 201, headers: { 'x-own' => 1, 'set-cookie' => ['a=1', 'b=2'] }, body: { a: [1] } }
+def do_lambda_answer = { 'statusCode' => 200, 'isBase64Encoded' => true, 'body' => '/wA=' }
+def do_data = { status: 'ok' }
+def do_raises = raise(Wrong, 'no such thing')
+def do_split = { status: 200, headers: { 'x-a' => "b\\r\\nx-c: d" }, body: '' }
+def do_stream = Enumerator.new { |to| 3.times { |i| to << "piece #{i} " } }
+def do_breaks = Enumerator.new { |to| to << 'one'; raise IOError, 'half way' }
+def do_late = loop { sleep }
+def do_deaf
+  sleep 60
+rescue Exception
+  sleep 60
+end
+def do_meet
+  $lock.synchronize do
+    $met += 1
+    $both.broadcast
+    $both.wait($lock, 30) while $met < 2
+  end
+  'met'
+end
+def do_waits = Thread.new { 'awaited' }.value
+def do_flows = [{ n: 1 }, { n: 2 }].each
+def do_slow
+  warn 'slow begins'
+  sleep 0.3
+  'done'
+end
+'''
 LANGUAGES = {
     "python": ("python3", ["-B", FOLDER / "host.py"], "main.py", PYTHON),
     "node": ("node", [FOLDER / "host.mjs"], "main.mjs", NODE),
+    "ruby": ("ruby", [FOLDER / "host.rb"], "main.rb", RUBY),
 }
 
 
@@ -378,7 +424,8 @@ def stops(language):
 def useless(language):
     name = LANGUAGES[language][2]
     broken, missing = {"python": ("boom(", "import nowhere_to_be_found"),
-                       "node": ("boom(", "import 'nowhere_to_be_found';")}[language]
+                       "node": ("boom(", "import 'nowhere_to_be_found';"),
+                       "ruby": ("boom(", "require 'nowhere_to_be_found'")}[language]
     for handler, files, want in (
             ("handler", None, "expected MODULE.FUNCTION"),
             ("other.handler", None, f"it has: {name}"),
@@ -395,14 +442,17 @@ def layers(language):
     files = {"python": {"main.py": "import part\ndef handler(event, context):\n    return part.name\n",
                         "layer/part.py": "name = 'of the layer'\n"},
              "node": {"main.js": "exports.handler = async () => require('part').name;",
-                      "layer/part/index.js": "exports.name = 'of the layer';"}}[language]
+                      "layer/part/index.js": "exports.name = 'of the layer';"},
+             "ruby": {"main.rb": "require 'part'\ndef handler(event, context) = NAME\n",
+                      "layer/part.rb": "NAME = 'of the layer'\n"}}[language]
     with Host(language, "main.handler", files, layer=True) as host:
         equal(host.call("/").content, b"of the layer")
 
 
 def one_file(language):
     source = {"python": "def handler(event, context):\n    return 'alone'\n",
-              "node": "export const handler = () => 'alone';\n"}[language]
+              "node": "export const handler = () => 'alone';\n",
+              "ruby": "def handler(_event, _context) = 'alone'\n"}[language]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "whatever")
         path.write_text(source)

@@ -13,20 +13,27 @@ static const struct row {
     const char *name;
     struct syn_function_language is;
 } rows[] = {
-    {"wasm", {SYN_FUNCTION_WASM, "", 0, 0}},
-    {"python3", {SYN_FUNCTION_PYTHON, "python3", 3, 0}},
-    {"python39", {SYN_FUNCTION_PYTHON, "python3", 3, 9}},
-    {"python310", {SYN_FUNCTION_PYTHON, "python3", 3, 10}},
-    {"python311", {SYN_FUNCTION_PYTHON, "python3", 3, 11}},
-    {"python312", {SYN_FUNCTION_PYTHON, "python3", 3, 12}},
-    {"python313", {SYN_FUNCTION_PYTHON, "python3", 3, 13}},
-    {"node", {SYN_FUNCTION_NODE, "node", 0, 0}},
-    {"node18", {SYN_FUNCTION_NODE, "node", 18, 0}},
-    {"node20", {SYN_FUNCTION_NODE, "node", 20, 0}},
-    {"node22", {SYN_FUNCTION_NODE, "node", 22, 0}},
-    {"c", {SYN_FUNCTION_COMMAND, "", 0, 0}},
-    {"rust", {SYN_FUNCTION_COMMAND, "", 0, 0}},
-    {"go", {SYN_FUNCTION_COMMAND, "", 0, 0}},
+    {"wasm", {SYN_FUNCTION_WASM, "", "", 0, 0}},
+    {"python3", {SYN_FUNCTION_PYTHON, "python", "python3", 3, 0}},
+    {"python39", {SYN_FUNCTION_PYTHON, "python", "python3", 3, 9}},
+    {"python310", {SYN_FUNCTION_PYTHON, "python", "python3", 3, 10}},
+    {"python311", {SYN_FUNCTION_PYTHON, "python", "python3", 3, 11}},
+    {"python312", {SYN_FUNCTION_PYTHON, "python", "python3", 3, 12}},
+    {"python313", {SYN_FUNCTION_PYTHON, "python", "python3", 3, 13}},
+    {"node", {SYN_FUNCTION_NODE, "node", "node", 0, 0}},
+    {"node18", {SYN_FUNCTION_NODE, "node", "node", 18, 0}},
+    {"node20", {SYN_FUNCTION_NODE, "node", "node", 20, 0}},
+    {"node22", {SYN_FUNCTION_NODE, "node", "node", 22, 0}},
+    {"ruby", {SYN_FUNCTION_RUBY, "ruby", "ruby", 0, 0}},
+    {"ruby31", {SYN_FUNCTION_RUBY, "ruby", "ruby", 3, 1}},
+    {"ruby33", {SYN_FUNCTION_RUBY, "ruby", "ruby", 3, 3}},
+    {"java", {SYN_FUNCTION_JAVA, "java", "java", 0, 0}},
+    {"java17", {SYN_FUNCTION_JAVA, "java", "java", 17, 0}},
+    {"java21", {SYN_FUNCTION_JAVA, "java", "java", 21, 0}},
+    {"java25", {SYN_FUNCTION_JAVA, "java", "java", 25, 0}},
+    {"c", {SYN_FUNCTION_COMMAND, "", "", 0, 0}},
+    {"rust", {SYN_FUNCTION_COMMAND, "", "", 0, 0}},
+    {"go", {SYN_FUNCTION_COMMAND, "", "", 0, 0}},
 };
 
 /* Known elsewhere, and what serves here instead. */
@@ -34,15 +41,23 @@ static const struct {
     const char *begins;
     const char *advice;
 } advice[] = {
-    {"java", "use custom:IMAGE with an image that speaks HTTP on $PORT"},
-    {"dotnet", "use custom:IMAGE with an image that speaks HTTP on $PORT"},
-    {"ruby", "use custom:IMAGE with an image that speaks HTTP on $PORT"},
+    {"java", "it is called java, or java17, java21, java25 for a version"},
+    {"ruby", "it is called ruby, or ruby31, ruby33 for a version"},
+    {"dotnet",
+     "Debian has no package of it: use custom:IMAGE with an image that speaks HTTP on $PORT"},
     {"php", "use custom:IMAGE with an image that speaks HTTP on $PORT"},
     {"go1", "a compiled program has no version of its language: use go"},
     {"nodejs", "it is called node, or node20 for a version"},
     {"python3.", "it is called python3, or python311 for a version"},
     {"javascript", "it is called node"},
 };
+
+bool
+syn_function_is_script(enum syn_function_runtime runtime)
+{
+    return runtime == SYN_FUNCTION_PYTHON || runtime == SYN_FUNCTION_NODE ||
+           runtime == SYN_FUNCTION_RUBY;
+}
 
 static int
 refuse(const char *name, struct syn_err *err)
@@ -63,7 +78,7 @@ int
 syn_function_language(const char *name, struct syn_function_language *ret, struct syn_err *err)
 {
     if (syn_str_starts(name, CUSTOM)) {
-        *ret = (struct syn_function_language){SYN_FUNCTION_CUSTOM, "", 0, 0};
+        *ret = (struct syn_function_language){SYN_FUNCTION_CUSTOM, "", "", 0, 0};
         return work_check_image(name + strlen(CUSTOM), err);
     }
     for (size_t i = 0; i < SYN_LEN(rows); i++) {

@@ -20,20 +20,22 @@
 #define CHECKS_MAX   60
 #define BUSY_PERCENT 80 /* of an instance's calls at a time, where it has many */
 
-extern const char syn_function_host_py[], syn_function_host_mjs[];
-extern const size_t syn_function_host_py_len, syn_function_host_mjs_len;
+extern const char syn_function_host_py[], syn_function_host_mjs[], syn_function_host_rb[];
+extern const size_t syn_function_host_py_len, syn_function_host_mjs_len, syn_function_host_rb_len;
 
 bool
 syn_function_program(enum syn_function_runtime runtime, struct syn_function_program *ret)
 {
+    *ret = (struct syn_function_program){"", "", 0};
     if (runtime == SYN_FUNCTION_PYTHON)
         *ret = (struct syn_function_program){"host.py", syn_function_host_py,
                                              syn_function_host_py_len};
-    else if (runtime == SYN_FUNCTION_NODE)
+    if (runtime == SYN_FUNCTION_NODE)
         *ret = (struct syn_function_program){"host.mjs", syn_function_host_mjs,
                                              syn_function_host_mjs_len};
-    else
-        *ret = (struct syn_function_program){"", "", 0};
+    if (runtime == SYN_FUNCTION_RUBY)
+        *ret = (struct syn_function_program){"host.rb", syn_function_host_rb,
+                                             syn_function_host_rb_len};
     return *ret->file != '\0';
 }
 
@@ -46,14 +48,6 @@ struct making {
     const char *layer; /* where it is */
     json_t *service;
 };
-
-static const char *
-language_name(const struct making *making)
-{
-    return making->spec.language.runtime == SYN_FUNCTION_PYTHON ? "python"
-           : making->spec.language.runtime == SYN_FUNCTION_NODE ? "node"
-                                                                : "";
-}
 
 /* "", "20", "3.11": what a node's version has to begin with. */
 static const char *
@@ -99,6 +93,14 @@ make_env(const struct making *making, json_t **ret, struct syn_err *err)
     return rc;
 }
 
+/* How its instances are started where their node can. */
+static const char *
+start_way(const struct making *making)
+{
+    (void)making;
+    return "cold";
+}
+
 static int
 set_function(const struct making *making, struct syn_err *err)
 {
@@ -107,10 +109,11 @@ set_function(const struct making *making, struct syn_err *err)
     int rc = make_env(making, &env, err);
 
     if (rc == SYN_OK)
-        rc = syn_json_pack(&function, err, "{s:s, s:I, s:s, s:s, s:o}", "id", making->pool->id,
+        rc = syn_json_pack(&function, err, "{s:s, s:I, s:s, s:s, s:s, s:o}", "id", making->pool->id,
                            "version", (json_int_t)making->pool->version, "language",
-                           language_name(making), "language_version",
-                           language_version(making, version), "env", env);
+                           making->spec.language.name, "language_version",
+                           language_version(making, version), "start", start_way(making), "env",
+                           env);
     return rc < 0 ? rc : syn_json_set_take(making->service, "function", function, err);
 }
 
@@ -161,6 +164,14 @@ static const char start_program[] =
     "echo \"handler: \\\"$0\\\": the code has no such file; it has: $*\" >&2\n"
     "exit 1\n";
 
+/* Classes, jars, or both; of the memory half is the heap's, since a JVM needs as much besides. */
+static const char start_java[] =
+    "set -- -XX:+UseSerialGC -Xss512k \"-Xmx$((SYNOR_MEMORY_BYTES / 2048))k\"\n"
+    "[ -d " SYN_FUNCTION_CODE " ] || exec java \"$@\" -jar " SYN_FUNCTION_CODE "\n"
+    "cd " SYN_FUNCTION_CODE " || exit 1\n"
+    "[ ! -f \"./$0\" ] || exec java \"$@\" -jar \"./$0\"\n"
+    "exec java \"$@\" -cp '.:./*:./lib/*' \"$0\"\n";
+
 /* What is run. An image has its own. */
 static int
 set_command(const struct making *making, struct syn_err *err)
@@ -181,7 +192,8 @@ set_command(const struct making *making, struct syn_err *err)
                                  program_path(making, path))
                  : syn_json_pack(&command, err, "[s, s]", program, program_path(making, path));
     else
-        rc = syn_json_pack(&command, err, "[s, s, s, s]", "/bin/sh", "-c", start_program,
+        rc = syn_json_pack(&command, err, "[s, s, s, s]", "/bin/sh", "-c",
+                           language->runtime == SYN_FUNCTION_JAVA ? start_java : start_program,
                            making->spec.handler);
     return rc < 0 ? rc : syn_json_set_take(making->service, "command", command, err);
 }

@@ -219,6 +219,9 @@ test_embedded_programs(void **state)
     assert_non_null(strstr(program.data, "SYNOR_HANDLER"));
     assert_true(syn_function_program(SYN_FUNCTION_NODE, &program));
     assert_non_null(strstr(program.data, "SYNOR_HANDLER"));
+    assert_true(syn_function_program(SYN_FUNCTION_RUBY, &program));
+    assert_string_equal(program.file, "host.rb");
+    assert_false(syn_function_program(SYN_FUNCTION_JAVA, &program));
     assert_false(syn_function_program(SYN_FUNCTION_COMMAND, &program));
     assert_false(syn_function_program(SYN_FUNCTION_CUSTOM, &program));
 }

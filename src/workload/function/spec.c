@@ -19,7 +19,11 @@
 #define DEPENDENCIES_MAX 255
 #define NAME_PREFIX_MAX  200 /* of names of content */
 #define EVENTS_MAX       8
-#define DESTINATION_MAX  128
+#define DESTINATION_MAX  512
+#define HEADER_MAX       64 /* of a signature */
+#define PREFIX_MAX       32
+#define TOLERANCE_S      300
+#define TOLERANCE_MAX_S  86400
 
 static const char *const reserved_env[] = {"PORT"};
 static const char *const methods[] = {"GET",   "HEAD",    "POST",    "PUT",  "DELETE",
@@ -39,6 +43,20 @@ static const struct syn_field cors_fields[] = {
 };
 static const struct syn_schema cors_schema = SYN_SCHEMA("FunctionCors", cors_fields);
 
+static const struct syn_field hmac_fields[] = {
+    {.name = "secret", .kind = SYN_FIELD_NAME, .required = true,
+     .help = "of the account: what who calls signs with"},
+    {.name = "scheme", .kind = SYN_FIELD_STR, .choices = "body|stripe|standard", .fallback = "\"body\"",
+     .help = "what is signed: the body; time and body as Stripe has it; id, time and body as Standard Webhooks"},
+    {.name = "header", .kind = SYN_FIELD_STR, .min = 1, .max = HEADER_MAX,
+     .help = "body, stripe: where the signature is; default x-hub-signature-256, stripe-signature"},
+    {.name = "prefix", .kind = SYN_FIELD_STR, .min = 0, .max = PREFIX_MAX,
+     .help = "body: what stands before the digits; default sha256= without a header of its own, else nothing"},
+    {.name = "tolerance_s", .kind = SYN_FIELD_I64, .min = 1, .max = TOLERANCE_MAX_S,
+     .help = "stripe, standard: how far its time may be from ours; default 300"},
+};
+static const struct syn_schema hmac_schema = SYN_SCHEMA("FunctionHmac", hmac_fields);
+
 static const struct syn_field trigger_fields[] = {
     {.name = "type", .kind = SYN_FIELD_STR, .required = true, .choices = "http|schedule|queue|storage|ledger",
      .help = "what calls it"},
@@ -50,8 +68,10 @@ static const struct syn_field trigger_fields[] = {
      .help = "http: without them all"},
     {.name = "cors", .kind = SYN_FIELD_OBJ, .sub = &cors_schema,
      .help = "http: pages of other origins may call it"},
-    {.name = "auth", .kind = SYN_FIELD_STR, .choices = "none|key",
-     .help = "http: who may call it: anybody (none, the default), or who has a key of the account"},
+    {.name = "auth", .kind = SYN_FIELD_STR, .choices = "none|key|token",
+     .help = "http: who may call it: anybody (none, the default), who has a key of the account, or a signed token"},
+    {.name = "hmac", .kind = SYN_FIELD_OBJ, .sub = &hmac_schema,
+     .help = "http: only requests that are signed with a secret: webhooks"},
     {.name = "cron", .kind = SYN_FIELD_STR, .min = 1, .max = SYN_CRON_TEXT_MAX - 1,
      .help = "schedule: when, as cron has it, with seconds first where there are six fields"},
     {.name = "zone", .kind = SYN_FIELD_STR, .min = 1, .max = 63,
@@ -71,9 +91,11 @@ static const struct syn_schema trigger_schema = SYN_SCHEMA("FunctionTrigger", tr
 
 static const struct syn_field destination_fields[] = {
     {.name = "success", .kind = SYN_FIELD_STR, .min = 1, .max = DESTINATION_MAX,
-     .help = "queue:NAME: what came of calls that went well"},
+     .help = "queue:NAME or a URL: what came of calls that went well"},
     {.name = "failure", .kind = SYN_FIELD_STR, .min = 1, .max = DESTINATION_MAX,
-     .help = "queue:NAME: of calls that were given up"},
+     .help = "queue:NAME or a URL: of calls that were given up"},
+    {.name = "secret", .kind = SYN_FIELD_NAME,
+     .help = "of the account: what URLs are told is signed with it, as Standard Webhooks has it"},
 };
 static const struct syn_schema destination_schema =
     SYN_SCHEMA("FunctionDestinations", destination_fields);
@@ -179,7 +201,7 @@ static const struct {
     const char *keys[6];
     const char *events[EVENTS_MAX];
 } kinds[] = {
-    {"http", "path", {"path", "host", "methods", "cors", "auth"}, {NULL}},
+    {"http", "path", {"path", "host", "methods", "cors", "auth", "hmac"}, {NULL}},
     {"schedule", "cron", {"cron", "zone", "missed", "payload"}, {NULL}},
     {"queue", "queue", {"queue", "batch"}, {NULL}},
     {"storage", "prefix", {"prefix", "events"}, {"put", "delete"}},
@@ -286,6 +308,39 @@ check_cors(const json_t *cors, const char *path, struct syn_err *err)
     return SYN_OK;
 }
 
+/* What of it means nothing to its scheme, or is no header. */
+static int
+check_hmac(const json_t *hmac, const char *path, struct syn_err *err)
+{
+    static const char good[] = "abcdefghijklmnopqrstuvwxyz0123456789-_";
+    const char *scheme = syn_json_str(hmac, "scheme", ""), *odd = NULL;
+    const char *header = syn_json_str(hmac, "header", "x");
+    bool body = syn_str_eq(scheme, "body");
+
+    if (!body && json_object_get(hmac, "prefix"))
+        odd = "prefix";
+    if (body && json_object_get(hmac, "tolerance_s"))
+        odd = "tolerance_s";
+    if (syn_str_eq(scheme, "standard") && json_object_get(hmac, "header") &&
+        !syn_str_eq(header, "webhook-signature"))
+        odd = "header";
+    if (odd != NULL)
+        return SYN_FAIL(err, SYN_E_INVALID, "%s.hmac.%s: is of no use to the scheme %s", path, odd,
+                        scheme);
+    if (header[strspn(header, good)] != '\0' || syn_str_starts(header, "x-synor-"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "%s.hmac.header: \"%.64s\": expected a header in small letters such as "
+                        "x-signature",
+                        path, header);
+    for (const char *at = syn_json_str(hmac, "prefix", ""); *at != '\0'; at++)
+        if (*at <= ' ' || *at > '~' || *at == ',')
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "%s.hmac.prefix: blanks, commas and what is not ASCII are in no "
+                            "signature",
+                            path);
+    return SYN_OK;
+}
+
 static int
 check_http(const json_t *trigger, const char *path, struct syn_err *err)
 {
@@ -299,6 +354,8 @@ check_http(const json_t *trigger, const char *path, struct syn_err *err)
                         "%s.host: \"%.100s\": expected a host in small letters such as api.example",
                         path, host);
     rc = check_methods(json_object_get(trigger, "methods"), path, err);
+    if (rc == SYN_OK && json_object_get(trigger, "hmac"))
+        rc = check_hmac(json_object_get(trigger, "hmac"), path, err);
     return rc < 0 ? rc : check_cors(json_object_get(trigger, "cors"), path, err);
 }
 
@@ -387,6 +444,34 @@ fill_in_events(json_t *trigger, const char *const known[EVENTS_MAX], struct syn_
 }
 
 static int
+fill_in_hmac(json_t *hmac, struct syn_err *err)
+{
+    const char *scheme = syn_json_str(hmac, "scheme", "");
+    int rc;
+
+    if (syn_str_eq(scheme, "body")) {
+        rc = fill_in(hmac, "prefix", json_string(json_object_get(hmac, "header") ? "" : "sha256="),
+                     err);
+        return rc < 0 ? rc : fill_in(hmac, "header", json_string("x-hub-signature-256"), err);
+    }
+    rc = fill_in(hmac, "tolerance_s", json_integer(TOLERANCE_S), err);
+    return rc < 0 ? rc
+                  : fill_in(hmac, "header",
+                            json_string(syn_str_eq(scheme, "stripe") ? "stripe-signature"
+                                                                     : "webhook-signature"),
+                            err);
+}
+
+static int
+derive_http(json_t *trigger, struct syn_err *err)
+{
+    json_t *hmac = json_object_get(trigger, "hmac");
+    int rc = hmac != NULL ? fill_in_hmac(hmac, err) : SYN_OK;
+
+    return rc < 0 ? rc : fill_in(trigger, "host", json_string(""), err);
+}
+
+static int
 derive_trigger(json_t *trigger, struct syn_err *err)
 {
     const char *type = syn_json_str(trigger, "type", "");
@@ -396,7 +481,7 @@ derive_trigger(json_t *trigger, struct syn_err *err)
     if (kinds[kind].events[0] != NULL)
         return fill_in_events(trigger, kinds[kind].events, err);
     if (syn_str_eq(type, "http"))
-        return fill_in(trigger, "host", json_string(""), err);
+        return derive_http(trigger, err);
     if (syn_str_eq(type, "queue"))
         return fill_in(trigger, "batch", json_integer(1), err);
     rc = fill_in(trigger, "zone", json_string("UTC"), err);
@@ -472,22 +557,41 @@ check_triggers(json_t *triggers, const struct syn_zone_source *zones, struct syn
     return SYN_OK;
 }
 
+static bool
+is_url(const char *text)
+{
+    if (!syn_str_starts(text, "https://") && !syn_str_starts(text, "http://"))
+        return false;
+    for (const char *at = text; *at != '\0'; at++)
+        if (*at <= ' ' || *at > '~')
+            return false;
+    return true;
+}
+
 static int
 check_destinations(const json_t *destinations, struct syn_err *err)
 {
+    static const char *const ends[] = {"success", "failure"};
     static const char queue[] = "queue:";
-    const char *key;
-    json_t *value;
+    bool urls = false;
 
-    json_object_foreach ((json_t *)(uintptr_t)destinations, key, value) {
-        const char *text = json_string_value(value);
+    for (size_t i = 0; i < SYN_LEN(ends); i++) {
+        const char *text = syn_json_str(destinations, ends[i], NULL);
 
-        if (!syn_str_starts(text, queue) || !syn_name_ok(text + sizeof(queue) - 1))
+        if (text == NULL)
+            continue;
+        urls = urls || is_url(text);
+        if (!is_url(text) &&
+            (!syn_str_starts(text, queue) || !syn_name_ok(text + sizeof(queue) - 1)))
             return SYN_FAIL(err, SYN_E_INVALID,
                             "spec.destinations.%s: \"%.80s\": expected queue:NAME, a queue of the "
-                            "account",
-                            key, text);
+                            "account, or a URL such as https://hooks.example/done",
+                            ends[i], text);
     }
+    if (json_object_get(destinations, "secret") && !urls)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.destinations.secret: only what URLs are told is signed; a queue is "
+                        "the account's own");
     return SYN_OK;
 }
 
@@ -516,12 +620,13 @@ program_ok(const char *path)
 static int
 check_handler(json_t *spec, const struct syn_function_spec *read, struct syn_err *err)
 {
-    bool script = read->language.runtime == SYN_FUNCTION_PYTHON ||
-                  read->language.runtime == SYN_FUNCTION_NODE;
-    bool program = read->language.runtime == SYN_FUNCTION_COMMAND;
+    bool script = syn_function_is_script(read->language.runtime);
+    bool java = read->language.runtime == SYN_FUNCTION_JAVA;
+    bool program = read->language.runtime == SYN_FUNCTION_COMMAND || java;
 
     if (*read->handler == '\0' && (script || program))
-        return syn_json_set_str(spec, "handler", script ? "main.handler" : "main", err);
+        return syn_json_set_str(spec, "handler", script ? "main.handler" : (java ? "Main" : "main"),
+                                err);
     if (*read->handler && !script && !program)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.handler: %s has none; leave it out",
                         read->language.runtime == SYN_FUNCTION_WASM ? "a module" : "an image");
@@ -530,9 +635,10 @@ check_handler(json_t *spec, const struct syn_function_spec *read, struct syn_err
                         "spec.handler: \"%s\": expected FILE.FUNCTION such as main.handler",
                         read->handler);
     if (program && !program_ok(read->handler))
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.handler: \"%s\": expected the program's path within the code",
-                        read->handler);
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.handler: \"%s\": expected %s", read->handler,
+                        java ? "a class such as com.example.Main, or the path of a .jar within "
+                               "the code"
+                             : "the program's path within the code");
     return SYN_OK;
 }
 
@@ -540,8 +646,7 @@ static int
 check_parts(const struct syn_function_spec *read, struct syn_err *err)
 {
     bool image = read->language.runtime == SYN_FUNCTION_CUSTOM;
-    bool script = read->language.runtime == SYN_FUNCTION_PYTHON ||
-                  read->language.runtime == SYN_FUNCTION_NODE;
+    bool script = syn_function_is_script(read->language.runtime);
 
     if (image && *read->code)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.code: an image has its own; leave it out");
@@ -549,7 +654,7 @@ check_parts(const struct syn_function_spec *read, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.code: \"%.100s\": expected synor://NAME or a CID",
                         read->code);
     if (*read->layer && !script)
-        return SYN_FAIL(err, SYN_E_INVALID, "spec.layer: is of use to python and node alone");
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.layer: is of use to python, node and ruby alone");
     if (*read->layer && !syn_str_starts(read->layer, "synor://"))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.layer: \"%.100s\": expected synor://NAME or a CID", read->layer);

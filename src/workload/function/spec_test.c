@@ -65,6 +65,7 @@ test_runtimes(void **state)
     } rows[] = {
         {"wasm", SYN_FUNCTION_WASM, 0, 0},    {"python311", SYN_FUNCTION_PYTHON, 3, 11},
         {"node20", SYN_FUNCTION_NODE, 20, 0}, {"node", SYN_FUNCTION_NODE, 0, 0},
+        {"ruby31", SYN_FUNCTION_RUBY, 3, 1},  {"java21", SYN_FUNCTION_JAVA, 21, 0},
         {"rust", SYN_FUNCTION_COMMAND, 0, 0}, {"custom:nginx:1.25", SYN_FUNCTION_CUSTOM, 0, 0},
     };
     struct syn_function_language language;
@@ -79,6 +80,8 @@ test_runtimes(void **state)
     }
     assert_int_equal(syn_function_language("dotnet8", &language, &err), SYN_E_INVALID);
     assert_non_null(strstr(err.msg, "custom:IMAGE"));
+    assert_int_equal(syn_function_language("java8", &language, &err), SYN_E_INVALID);
+    assert_non_null(strstr(err.msg, "java17"));
     assert_int_equal(syn_function_language("cobol", &language, &err), SYN_E_INVALID);
     assert_non_null(strstr(err.msg, "python311"));
 }
@@ -133,8 +136,25 @@ test_what_is_refused_says_where(void **state)
          ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"cors\":{\"credentials\":true}}]"
          "}",
          "spec.triggers[0].cors.credentials"},
-        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"auth\":\"token\"}]}",
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"auth\":\"basic\"}]}",
          "spec.triggers[0].auth"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{}}]}",
+         "spec.triggers[0].hmac.secret"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{\"secret\":\"a\","
+         "\"scheme\":\"md5\"}}]}",
+         "spec.triggers[0].hmac.scheme"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{\"secret\":\"a\","
+         "\"tolerance_s\":9}}]}",
+         "spec.triggers[0].hmac.tolerance_s: is of no use to the scheme body"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{\"secret\":\"a\","
+         "\"scheme\":\"standard\",\"header\":\"x-a\"}}]}",
+         "spec.triggers[0].hmac.header: is of no use to the scheme standard"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{\"secret\":\"a\","
+         "\"header\":\"X-Sign\"}}]}",
+         "spec.triggers[0].hmac.header: \"X-Sign\": expected a header in small letters"},
+        {"{" WASM ",\"triggers\":[{\"type\":\"http\",\"path\":\"/\",\"hmac\":{\"secret\":\"a\","
+         "\"prefix\":\"a b\"}}]}",
+         "spec.triggers[0].hmac.prefix: blanks"},
         {"{" WASM ",\"triggers\":[{\"type\":\"queue\",\"queue\":\"a\",\"auth\":\"key\"}]}",
          "spec.triggers[0].auth: is of no use"},
         {"{" WASM ",\"triggers\":[{\"type\":\"schedule\",\"cron\":\"61 * * * *\"}]}",
@@ -175,6 +195,9 @@ test_events_and_destinations_are_checked(void **state)
         {"{" WASM ",\"destinations\":{\"success\":\"topic:a\"}}", "spec.destinations.success"},
         {"{" WASM ",\"destinations\":{\"failure\":\"queue:A b\"}}", "spec.destinations.failure"},
         {"{" WASM ",\"destinations\":{\"always\":\"queue:a\"}}", "spec.destinations.always"},
+        {"{" WASM ",\"destinations\":{\"success\":\"https://a b\"}}", "spec.destinations.success"},
+        {"{" WASM ",\"destinations\":{\"success\":\"queue:a\",\"secret\":\"s\"}}",
+         "spec.destinations.secret: only what URLs"},
     };
 
     (void)state;

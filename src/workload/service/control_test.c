@@ -206,6 +206,36 @@ test_a_first_version_that_crashes_is_tried_ever_less(void **state)
     world_free(world);
 }
 
+/* An instance of a function that answered already was ended by what it was asked. */
+static void
+test_what_served_calls_is_followed_soon(void **state)
+{
+    struct world *world = world_new(SPEC);
+    unsigned seconds = 60;
+
+    (void)state;
+    run(world, 2, 0);
+    for (unsigned i = 0; i < seconds; i++) {
+        json_t *doc;
+        size_t n;
+
+        json_array_foreach (world->instances, n, doc) {
+            if (ended(doc))
+                continue;
+            assert_int_equal(json_object_set_new(syn_document_status(doc), "start", json_object()),
+                             0);
+            report(world, doc, "exited", "failed", false);
+        }
+        world->now_ms += SYN_SERVICE_BACKOFF_FIRST_MS;
+        step(world);
+        obey(world, 0);
+        assert_int_equal(count(world, 1, true), 3); /* a second later, as often as it happens */
+    }
+    step(world);
+    expect(world, "running", "ready");
+    world_free(world);
+}
+
 static void
 test_scales_both_ways(void **state)
 {
@@ -834,6 +864,7 @@ main(void)
         cmocka_unit_test(test_rolls_back_what_does_not_become_ready),
         cmocka_unit_test(test_rolls_back_what_crashes_early),
         cmocka_unit_test(test_a_first_version_that_crashes_is_tried_ever_less),
+        cmocka_unit_test(test_what_served_calls_is_followed_soon),
         cmocka_unit_test(test_scales_both_ways),
         cmocka_unit_test(test_a_lost_node_is_replaced),
         cmocka_unit_test(test_plans_name_alternatives),

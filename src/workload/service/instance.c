@@ -223,6 +223,9 @@ service_instance_make(const struct service_replica_new *made, json_t **ret, stru
         rc = spec_numbers(&replica, spec, err);
     if (rc == SYN_OK)
         rc = spec_parts(&replica, spec, err);
+    if (rc == SYN_OK && replica.spec.function)
+        rc = syn_json_set_str(spec, "start", syn_json_str(replica.spec.function, "start", "cold"),
+                              err);
     if (rc == SYN_OK && made->lease)
         rc = syn_json_set_take(spec, "lease", json_deep_copy(made->lease), err);
     if (rc == SYN_OK)
@@ -257,6 +260,8 @@ service_endpoint_add(const json_t *doc, const struct service_endpoint *endpoint,
         endpoint->ready ? 1 : 0, "isolation", syn_json_str(status, "isolation", ""), "runtime",
         syn_json_str(status, "runtime", ""));
 
+    if (rc == SYN_OK && json_is_object(json_object_get(status, "start")))
+        rc = syn_json_set_take(row, "start", json_deep_copy(json_object_get(status, "start")), err);
     if (rc == SYN_OK && endpoint->ready && endpoint->weight > 0)
         rc = syn_json_set_i64(row, "weight", endpoint->weight, err);
     if (rc < 0) {

@@ -3,11 +3,19 @@
 
 #include <synor/orchestration/document.h>
 
+/* Was it an instance of a function that was ready once? What ends such a one is a call, and the
+ * next call is not to wait for long because of that. */
+static bool
+served(const struct member *member)
+{
+    return json_is_object(json_object_get(member->status, "start"));
+}
+
 /* How the wanted version has done: its failures, and when the next replica may be started. */
 static void
 look_at_failures(struct step *step, uint32_t *ret_all)
 {
-    int64_t last_ms = 0;
+    int64_t last_ms = 0, last_served_ms = 0;
 
     *ret_all = 0;
     for (size_t i = 0; i < step->members_count; i++) {
@@ -17,6 +25,10 @@ look_at_failures(struct step *step, uint32_t *ret_all)
         ended_ms = ended_ms == SYN_DOCUMENT_NONE ? 0 : SYN_MIN(ended_ms, step->view->now_ms);
         if (!service_failed_early(step, member))
             continue;
+        if (served(member)) {
+            last_served_ms = SYN_MAX(last_served_ms, ended_ms);
+            continue;
+        }
         (*ret_all)++;
         if (ended_ms + SYN_SERVICE_BACKOFF_WINDOW_MS <= step->view->now_ms)
             continue;
@@ -25,6 +37,8 @@ look_at_failures(struct step *step, uint32_t *ret_all)
     }
     if (step->failures > 0)
         step->retry_ms = rollout_retry_at(step->failures, step->spec.replicas, last_ms);
+    if (last_served_ms > 0)
+        step->retry_ms = SYN_MAX(step->retry_ms, last_served_ms + SYN_SERVICE_BACKOFF_FIRST_MS);
 }
 
 /* So many of the version that is tried ended by themselves since it was deployed, soon or late. */
@@ -38,7 +52,7 @@ failures_in_trial(const struct step *step)
         const struct member *member = &step->members[i];
         int64_t ended_ms = syn_document_time(member->status, "ended_at");
 
-        found += service_failed(member) && member->run == step->run &&
+        found += service_failed(member) && !served(member) && member->run == step->run &&
                  service_version_of(member) == step->target &&
                  !(service_ended_well(member) && service_done(step, member)) &&
                  (ended_ms == SYN_DOCUMENT_NONE || ended_ms >= since_ms);

@@ -1,10 +1,15 @@
 /* One stage of Stockham's algorithm, which sorts as it goes: `length` is what is left to transform,
  * `stride` how many such transforms lie interleaved. Complex numbers are pairs. */
 
+#if defined(VULKAN) || defined(ALONE)
+/* GLSL's own are coarse in fp32 and missing in fp64; C has none without its library. Angles here are
+ * at most a quarter of a turn. */
 #ifdef VULKAN
-/* GLSL's own are coarse in fp32 and missing in fp64. Angles here are at most a quarter of a turn. */
-#define TURN          6.28318530717958647692lf
-#define TERM(n, rest) (1 - square * (ELEM(1) / ELEM((n) * ((n)-1))) * (rest))
+#define TURN 6.28318530717958647692lf
+#else
+#define TURN 6.28318530717958647692
+#endif
+#define TERM(n, rest) (1 - square * (AS(ELEM, 1) / AS(ELEM, (n) * ((n)-1))) * (rest))
 
 DEVICE ELEM
 COS(ELEM x)

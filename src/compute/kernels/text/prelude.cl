@@ -1,5 +1,5 @@
-/* One text for OpenCL C, CUDA C, HIP C and GLSL: what the four call differently has one name here. The
- * number format comes from the compiler's options: ELEM, and FLOATING where it is one of fractions.
+/* One text for OpenCL C, CUDA C, HIP C, GLSL and, as C, WebAssembly: what the five call differently has
+ * one name here. The number format comes from the compiler's options: ELEM, and FLOATING where it is one of fractions.
  *
  *     READS x, WRITES y      elements in the device's memory; x + n is n elements on
  *     AT(x, i)               one of them
@@ -9,7 +9,8 @@
  *
  * GLSL is the poorest: it knows no pointers but references that are indexed by such a macro, takes no
  * truth for a number nor a number for truth, and has in, out, all and the like for words of its own.
- * There, a kernel is a function whose arguments the driver hands over (docs/kernels.md). */
+ * There, a kernel is a function whose arguments the driver hands over (docs/kernels.md). In WebAssembly
+ * a group is one item, which comes ALONE: nobody is waited for. */
 #ifdef __OPENCL_VERSION__
 #ifdef cl_khr_fp64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
@@ -48,6 +49,26 @@ typedef ulong4 quad;
 #define quad                u64vec4
 #define ODD_ONE(x)          isnan(x)
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer elements { ELEM at; };
+#elif defined(__wasm__)
+#define ALONE
+#define KERNEL    __attribute__((visibility("default"))) void
+#define DEVICE    static inline __attribute__((unused))
+#define GLOBAL
+#define USES(name) ELEM name[name##_count]
+#define BARRIER() ((void)0)
+#define ITEM(d)   0u
+#define ITEMS(d)  1u
+#define GROUP(d)  (((const u64 *)SYN_WASM_GRID)[d]) /* where the driver says which one it is ... */
+#define GROUPS(d) (((const u64 *)SYN_WASM_GRID)[3 + (d)]) /* ... and of how many */
+#define bool      _Bool
+#define false     0
+typedef int i32;
+typedef long long i64;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef struct {
+    u64 x, y, z, w;
+} quad;
 #else
 #define KERNEL      extern "C" __global__ void
 #define DEVICE      static __device__ inline __attribute__((unused))
@@ -84,18 +105,26 @@ typedef ulonglong4 quad;
 #define ODD(x) false
 #endif
 
-/* For every i below `count`, each by one item of the launch's first direction. */
+/* For every i below `count`, each by one item of the launch's first direction: in turns, so that
+ * neighbours are at work side by side, or, ALONE, one after the other. */
+#ifdef ALONE
+#define EACH(i, count) \
+    u64 i = GROUP(0) * (count) / GROUPS(0), i##_end = (GROUP(0) + 1) * (count) / GROUPS(0); \
+    i < i##_end; i++
+#else
 #define EACH(i, count) \
     u64 i = GROUP(0) * ITEMS(0) + ITEM(0); i < (count); i += GROUPS(0) * ITEMS(0)
+#endif
 
 /* Where element `i` lies, of a nest of `sizes` with `strides`. */
 DEVICE u64
 place(u64 i, quad sizes, quad strides)
 {
-    u64 at = i % sizes.w * strides.w;
+    u64 at;
 
     if (i < sizes.w)
-        return at;
+        return i * strides.w;
+    at = i % sizes.w * strides.w;
     i /= sizes.w;
     at += i % sizes.z * strides.z;
     i /= sizes.z;

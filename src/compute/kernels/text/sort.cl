@@ -77,3 +77,35 @@ sort_block(WRITES a, u64 at, u64 count, u32 whole)
     if (t + block / 2 < held)
         AT(a, t + block / 2) = mine[t + block / 2];
 }
+
+/* Who sorts alone needs no network: a heap, whose largest element goes behind those that are left. */
+DEVICE void
+sink(WRITES a, u64 root, u64 count)
+{
+    ELEM held = AT(a, root);
+
+    for (u64 child = 2 * root + 1; child < count; child = 2 * root + 1) {
+        if (child + 1 < count && after(AT(a, child + 1), AT(a, child)))
+            child++;
+        if (!after(AT(a, child), held))
+            break;
+        AT(a, root) = AT(a, child);
+        root = child;
+    }
+    AT(a, root) = held;
+}
+
+KERNEL
+sort_alone(WRITES a, u64 at, u64 count)
+{
+    a += at;
+    for (u64 root = count / 2; root > 0; root--)
+        sink(a, root - 1, count);
+    for (u64 left = count; left > 1; left--) {
+        ELEM most = AT(a, 0);
+
+        AT(a, 0) = AT(a, left - 1);
+        AT(a, left - 1) = most;
+        sink(a, 0, left - 1);
+    }
+}

@@ -36,8 +36,9 @@ struct syn_cli_up {
     bool without_key;        /* start although the key of some content is not given */
     bool insecure;           /* plain HTTP on a loopback address */
     bool log_json;
-    bool with_agent; /* up: true; server: false */
-    int ready_fd;    /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
+    bool webhook_private; /* functions may tell their ends to private networks */
+    bool with_agent;      /* up: true; server: false */
+    int ready_fd;         /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
 };
 
 struct syn_cli_agent {

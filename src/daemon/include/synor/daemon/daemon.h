@@ -35,8 +35,9 @@ struct syn_daemon_options {
     int64_t cache_bytes_max; /* of the agent's content on disk; 0: its default */
     bool insecure;
     bool log_json;
-    bool with_agent; /* the server brings its own agent */
-    int ready_fd;    /* gets "ready\n", or "error: ...\n"; -1: nobody waits */
+    bool webhook_private; /* as server.h has it */
+    bool with_agent;      /* the server brings its own agent */
+    int ready_fd;         /* gets "ready\n", or "error: ...\n"; -1: nobody waits */
 };
 
 /** Run a server (and an agent with it) until SIGTERM or SIGINT. Returns the exit status. */

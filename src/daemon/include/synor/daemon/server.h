@@ -31,6 +31,7 @@ struct syn_server_options {
     const char *function_program, *function_listen;
     const char *log_level;
     bool log_json;
+    bool webhook_private; /* functions may tell their ends to private networks and this machine */
 };
 
 /** Open the state, make what a first start needs, listen. CONFLICT: another process has this

@@ -18,8 +18,6 @@
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 
-/** Of the library. C structures of Wasmtime change between major versions. */
-#define SYN_WASM_MAJOR "48"
 /** Instances at a time, unless said otherwise. */
 #define SYN_WASM_INSTANCES 256
 /** Most that options may ask for: 4 TiB of addresses. */

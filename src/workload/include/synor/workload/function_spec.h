@@ -35,6 +35,8 @@ enum syn_function_runtime {
     SYN_FUNCTION_WASM,
     SYN_FUNCTION_PYTHON,
     SYN_FUNCTION_NODE,
+    SYN_FUNCTION_RUBY,
+    SYN_FUNCTION_JAVA,    /* classes or a jar that speak HTTP on $PORT */
     SYN_FUNCTION_COMMAND, /* a compiled program that speaks HTTP on $PORT: c, rust, go */
     SYN_FUNCTION_CUSTOM,  /* an image that does */
 };
@@ -42,20 +44,24 @@ enum syn_function_runtime {
 /** A runtime by its name. */
 struct syn_function_language {
     enum syn_function_runtime runtime;
+    const char *name;    /* as nodes tell it: "python", "node", "ruby", "java"; "": it needs none */
     const char *program; /* of the node: "python3", "node"; "" where it needs none */
     unsigned major;      /* of it that is wanted: 3, 20; 0: any */
     unsigned minor;      /* 11; 0: any, or nobody looks */
 };
 
 /**
- * What a runtime's name stands for: "wasm", "python3", "python311", "node", "node20", "rust",
- * "go", "c", "custom:IMAGE".
+ * What a runtime's name stands for: "wasm", "python3", "python311", "node", "node20", "ruby",
+ * "java17", "rust", "go", "c", "custom:IMAGE".
  *
  * Returns 0; SYN_E_INVALID with all that there are, and for those that are known elsewhere
  * ("dotnet8") with what to do instead.
  */
 SYN_MUST int syn_function_language(const char *name, struct syn_function_language *ret,
                                    struct syn_err *err);
+
+/** Whether its handlers are called by a program of the platform's, which also finds a layer. */
+bool syn_function_is_script(enum syn_function_runtime runtime);
 
 /**
  * Check a spec in place: units become integers, defaults are filled in. What passed passes again
