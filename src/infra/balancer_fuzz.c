@@ -56,6 +56,7 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "frontend f",
                                          "backend b",
                                          "backend none",
+                                         "backend refused",
                                          "  mode ",
                                          "  balance ",
                                          "  hash-type ",
@@ -77,6 +78,8 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "  server s",
                                          "  bind ",
                                          "  use_backend %[",
+                                         "  use_backend refused unless ",
+                                         "  default_backend refused",
                                          "  default_backend none"};
 
 static void
