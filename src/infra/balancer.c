@@ -286,6 +286,8 @@ note_running(struct syn_balancer *balancer)
     memcpy(&all[1], balancer->old, balancer->old_count * sizeof(all[0]));
     if (lb_process_write(balancer->dir, all, balancer->old_count + 1, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "balancer.note", &err);
+    else
+        (void)unlinkat(balancer->dir, LB_PID_FILE, 0);
 }
 
 /* It ends when it has nothing left. Takes the connection (or NULL) from the call on. */
@@ -723,19 +725,30 @@ adopt_old(struct syn_balancer *balancer, size_t at)
     process->lingers = balancer->setup.lua &&
                        lb_wire_open(balancer->dir, control, &wire, NULL) == SYN_OK &&
                        lb_learn_marks(process, wire, NULL) == SYN_OK;
-    if (process->lingers)
+    if (process->lingers) { /* who replaced it may have ended before its doors were shut */
+        (void)!lb_shut_doors(wire, NULL);
         balancer->old_wire[at] = SYN_TAKE(wire);
-    else
+    } else {
         lb_process_retire(process);
+    }
 }
 
 /* What an earlier process of ours left. It serves as it did; the first table takes it over. */
 static void
 adopt(struct syn_balancer *balancer)
 {
-    struct lb_process found[LB_OLD_MAX];
-    size_t count = lb_process_adopt(balancer->dir, found, LB_OLD_MAX);
+    struct lb_process found[LB_OLD_MAX + 1] = {LB_PROCESS_NONE};
+    bool stray = lb_process_stray(balancer->path, &found[0]);
+    size_t count = lb_process_adopt(balancer->dir, &found[1], LB_OLD_MAX);
 
+    for (size_t i = 1; stray && i <= count; i++)
+        stray = found[i].pid != found[0].pid; /* it was noted */
+    if (stray) {
+        count++;
+    } else {
+        lb_process_forget(&found[0]);
+        memmove(&found[0], &found[1], count * sizeof(found[0]));
+    }
     balancer->now = LB_PROCESS_NONE;
     for (size_t i = 0; i < count; i++) {
         balancer->generation = SYN_MAX(balancer->generation, found[i].generation);

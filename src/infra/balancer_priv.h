@@ -25,6 +25,7 @@
 #define LB_COMMAND_MAX   (SYN_BALANCER_ID_MAX + 1024)
 #define LB_HOLD_FILE     "hold.lua"
 #define LB_NOWHERE       "none"    /* the backend of what is served nowhere */
+#define LB_PID_FILE      "pid"     /* of the process that was started last, until that is noted */
 #define LB_REFUSED       "refused" /* where callers of a mesh come who may not call */
 #define LB_AUTHORITY     "ca.pem"
 #define LB_CONTROL_SIZE  32
@@ -316,6 +317,8 @@ void lb_process_retire(struct lb_process *process);
 /** End it, gently and then not. */
 void lb_process_end(struct lb_process *process);
 void lb_process_forget(struct lb_process *process);
+/** One that was started in the folder (its path), and whose starter ended before it was noted. */
+bool lb_process_stray(const char *dir, struct lb_process *ret);
 /** The file `running` in the folder: the processes of an earlier owner that still live, the one
  *  that serves first. Returns how many. */
 size_t lb_process_adopt(int dir, struct lb_process *ret, size_t max);
