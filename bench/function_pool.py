@@ -6,7 +6,8 @@ one that is awake, and a thousand at once on one that sleeps.
 
 Instances are gVisor's where it works, of 1 GiB and nine tenths of a core. The handler does nothing, so all of
 the time is ours. Cold: everything is on the node's disk, nothing of the function runs; from sending
-the request to having its answer. Awake: one connection, one call after the other.
+the request to having its answer. Awake: one connection, one call after the other. Forked: cold as
+isolation namespace has it, in turns with the same function under runc.
 """
 
 import http.client
@@ -21,7 +22,7 @@ from bench_figures import figure, say
 from bench_platform import Platform
 
 TURNS, CALLS, BURST, WAIT_S = 7, 1000, 1000, 120
-GOAL_COLD_MS, GOAL_P50_MS, GOAL_P99_MS = 1000, 1, 10
+GOAL_COLD_MS, GOAL_P50_MS, GOAL_P99_MS, GOAL_FORKED_R = 1000, 1, 10, 0.5
 LANGUAGES = {
     "python": ("python3", "main.py", b"def handler(event, context):\n    return 'hello'\n"),
     "node": ("node", "main.mjs", b"export const handler = () => 'hello';\n"),
@@ -52,13 +53,14 @@ def runs(platform, own):
         os.path.join(platform.data, "agent", "instances")))
 
 
-def deploy(platform, name, isolation):
+def deploy(platform, name, isolation, language=None):
     """Its id's own part, and where it is."""
-    runtime, file, source = LANGUAGES[name]
+    runtime, file, source = LANGUAGES[language or name]
     platform.store_folder(f"bench-{name}", {file: source})
     made = platform.call("POST", "/v1/functions", {"name": name, "spec": {
         "runtime": runtime, "code": f"synor://bench-{name}", "memory_bytes": 1 << 30,
-        "cpu_millicores": 900, "idle_ms": 1000, "max_instances": 2, "timeout_ms": 60000,
+        "cpu_millicores": 900, "idle_ms": 1000, "prewarm": "off", "max_instances": 2,
+        "timeout_ms": 60000,
         "isolation": isolation, "triggers": [{"type": "http", "path": f"/{name}"}]}})
     path = f"/v1/functions/{made['id']}"
 
@@ -119,9 +121,27 @@ def bench(platform, name, isolation, turns):
     wait_until("it is gone", lambda: not runs(platform, own))
 
 
+def bench_forked(platform, turns):
+    made = {name: deploy(platform, name, isolation, "python")
+            for name, isolation in (("forked", "namespace"), ("contained", "runc"))}
+    took = {name: [] for name in made}
+    for _ in range(turns):
+        for name, (own, where) in made.items():
+            wait_until("it sleeps", lambda own=own: not runs(platform, own))
+            took[name].append(call(where, f"/{name}") * 1000)
+    ours, theirs = (statistics.median(took[name]) for name in made)
+    for name, all_ms in took.items():
+        say(f"{name}: cold {min(all_ms):.0f} to {max(all_ms):.0f} ms")
+    figure("function_cold_forked_ms", ours, "ms", "runc", theirs, ours / theirs, GOAL_FORKED_R,
+           ours / theirs <= GOAL_FORKED_R)
+    for own, _ in made.values():
+        platform.call("DELETE", f"/v1/functions/fn-{own}")
+
+
 def main():
     turns = int(sys.argv[1]) if len(sys.argv) > 1 else TURNS
-    with Platform(options=("--function-listen", "127.0.0.1:0")) as platform:
+    with Platform(options=("--function-listen", "127.0.0.1:0",
+                           "--allow-namespace-sandbox")) as platform:
         isolation = "gvisor" if "gvisor" in platform.sandboxes() else "auto"
         there = {row["name"] for row in platform.call(
             "GET", "/v1/nodes")["items"][0]["status"]["languages"]}
@@ -130,6 +150,8 @@ def main():
                 bench(platform, name, isolation, turns)
             else:
                 say(f"{name}: this machine has none")
+        if "python" in there and {"namespace", "runc"} <= set(platform.sandboxes()):
+            bench_forked(platform, turns)
 
 
 main()

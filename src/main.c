@@ -29,6 +29,9 @@ up(const struct syn_cli_up *given)
                                          .http_port = given->http_port,
                                          .https_port = given->https_port,
                                          .function_listen = given->function_listen,
+                                         .function_access_log = given->function_access_log,
+                                         .function_tls_listen = given->function_tls_listen,
+                                         .function_tls_certs = given->function_tls_certs,
                                          .acme_directory = given->acme_directory,
                                          .acme_contact = given->acme_contact,
                                          .acme_ca = given->acme_ca,
@@ -36,9 +39,11 @@ up(const struct syn_cli_up *given)
                                          .labels = given->labels,
                                          .bandwidth_bps = given->bandwidth_bps,
                                          .offer = given->offer,
+                                         .namespace_sandbox = given->namespace_sandbox,
                                          .gpu_sharing = given->gpu_sharing,
                                          .mps_pipes = given->mps_pipes,
                                          .runtime = given->runtime,
+                                         .containerd = given->containerd,
                                          .dns = given->dns,
                                          .mesh = given->mesh,
                                          .service_network = given->service_network,
@@ -64,9 +69,11 @@ agent(const struct syn_cli_agent *given)
                                          .labels = given->labels,
                                          .bandwidth_bps = given->bandwidth_bps,
                                          .offer = given->offer,
+                                         .namespace_sandbox = given->namespace_sandbox,
                                          .gpu_sharing = given->gpu_sharing,
                                          .mps_pipes = given->mps_pipes,
                                          .runtime = given->runtime,
+                                         .containerd = given->containerd,
                                          .dns = given->dns,
                                          .mesh = given->mesh,
                                          .name = given->name,
@@ -106,8 +113,11 @@ simulate(const struct syn_cli_sim *given, json_t **ret, struct syn_buf *plot, st
 int
 main(int argc, char **argv)
 {
-    static const struct syn_cli_host host = {
-        .up = up, .agent = agent, .doctor = syn_daemon_doctor, .simulate = simulate};
+    static const struct syn_cli_host host = {.up = up,
+                                             .agent = agent,
+                                             .doctor = syn_daemon_doctor,
+                                             .simulate = simulate,
+                                             .runtime_config = syn_daemon_runtime_config};
 
     if (argc == 3 && strcmp(argv[1], "shim") == 0)
         return syn_shim_main(argc, argv);

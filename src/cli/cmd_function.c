@@ -565,6 +565,33 @@ metrics_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli
     return SYN_OK;
 }
 
+/* How instances came: a row a way, and the mean of each stage. */
+static int
+print_starts(const struct syn_cli *cli, const json_t *metrics)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    const char *const *stages = syn_cli_function_stages;
+    json_t *sums;
+    const char *way;
+    struct syn_err err;
+
+    if (json_object_size(json_object_get(metrics, "starts")) == 0)
+        return 0;
+    if (syn_cli_rows_new("WAY|>STARTS|>WAITED|>WAIT|>SCHEDULE|>FETCH|>CREATE|>RESTORE|>INITIALISE|"
+                         ">FIRST BYTE",
+                         &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    json_object_foreach (json_object_get(metrics, "starts"), way, sums) {
+        syn_cli_cell(rows, "%s", way);
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(sums, "count", 0));
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(sums, "waited", 0));
+        for (size_t i = 0; i < SYN_CLI_FUNCTION_STAGES; i++)
+            time_cell(rows, json_object_get(json_object_get(sums, "stages"), stages[i]), "mean_us");
+    }
+    (void)puts("");
+    return syn_cli_rows_print(cli, rows, "");
+}
+
 static int
 run_metrics(struct syn_cli *cli)
 {
@@ -588,7 +615,7 @@ run_metrics(struct syn_cli *cli)
         return syn_cli_print_json_take(cli, SYN_TAKE(metrics));
     if (metrics_rows(NULL, metrics, true, &rows, &err) < 0)
         return syn_cli_fail(cli, &err);
-    return syn_cli_rows_print(cli, rows, "");
+    return syn_cli_rows_print(cli, rows, "") != 0 ? 1 : print_starts(cli, metrics);
 }
 
 static const struct syn_cli_option metrics_options[] = {
@@ -601,7 +628,8 @@ const struct syn_cli_command syn_cli_function_metrics = {
     .summary = "Show how often a function was called, and how long it took",
     .detail = "Times are those of calls, waiting included; all but the mean are read from a "
               "histogram. REFUSED are calls for which there was no room (429). "
-              "COLD are those that an instance was started for. " SYN_CLI_LOOK_DETAIL,
+              "COLD are those that waited for an instance to start. Below, how instances came, and "
+              "what each stage took on average. " SYN_CLI_LOOK_DETAIL,
     .options = metrics_options,
     .option_count = SYN_LEN(metrics_options),
     .operands = syn_cli_function_operand,

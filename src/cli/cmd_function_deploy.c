@@ -8,6 +8,7 @@
 
 #include "commands_priv.h"
 #include "function_kind_priv.h"
+#include "trigger.h"
 
 #define LOG_LINES     20 /* of a version that failed */
 #define LOOK_AGAIN_MS 100
@@ -23,6 +24,8 @@ static const struct syn_cli_option deploy_options[] = {
     {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials for the registry of custom:IMAGE"},
     {"memory", 0, "MB", SYN_CLI_TEXT, 0, 0, false, false, NULL, "128", "Memory of an instance, 128 to 8192, or with a unit: 1gb"},
     {"cpu", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "a core for 2 GB of memory", "CPU cores of an instance: 2, 0.5, 250m"},
+    {"gpu", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "GPUs of an instance, paid for as long as it is ready"},
+    {"gpu-type", 0, "MODEL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Model of the GPUs, as h100"},
     {"ephemeral-storage", 0, "MB", SYN_CLI_TEXT, 0, 0, false, false, NULL, "512", "What an instance may write, or with a unit: 1gb"},
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"},
     {"env-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, true, NULL, NULL, "The same from a file, a line each; --env has the last word"},
@@ -33,11 +36,13 @@ static const struct syn_cli_option deploy_options[] = {
     {"provisioned-concurrency", 0, "N", SYN_CLI_INT, 0, 1000000, false, false, NULL, NULL, "The same as --min-instances"},
     {"max-instances", 0, "N", SYN_CLI_INT, 0, 1000000, false, false, NULL, "10", "So many at most; of wasm: calls at a time, times --concurrency"},
     {"idle", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "An instance that had nothing to do for so long ends"},
+    {"prewarm", 0, "auto|off", SYN_CLI_TEXT, 0, 0, false, false, "auto|off", "auto", "Keep and start instances by when it was called (auto), or by --idle alone"},
+    {"warmup-schedule", 0, "CRON", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Then some are ready, and paid for: CRON,zone=UTC,for=10m,instances=1; may come again"},
     {"max-waiting", 0, "N", SYN_CLI_INT, 0, 1000000, false, false, NULL, "2000", "Calls that wait for an instance; more are refused with 429"},
     {"max-request", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "6mb", "Most of a request's body"},
     {"max-response", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "6mb", "Most of an answer's body"},
     {"fuel", 0, "N", SYN_CLI_INT, 0, 0, false, false, NULL, "0", "wasm: instructions of a call, about; 0: as many as the time allows"},
-    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc|kata", "auto", "Sandbox of instances; wasm has its own"},
+    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc|kata|namespace", "auto", "Sandbox of instances; wasm has its own"},
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where instances must run"},
     {"trigger", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "What calls it: http:/x, schedule:CRON, queue:NAME, storage:PREFIX, ledger; may be given again"},
     {"on-success", 0, "queue:NAME|URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Tell this queue or URL what came of calls nobody waited for and that went well"},
@@ -109,9 +114,33 @@ show_price(const struct syn_cli *cli, const json_t *plan)
                      syn_json_str(price, "million_calls", "?"),
                      syn_json_str(price, "gb_second", "?"),
                      syn_json_str(plan, "longest_call", "?"));
+    if (syn_json_str(price, "gpu_hour", NULL) != NULL)
+        syn_cli_note(cli, "Price: %s SYNOR an hour for the GPUs of each instance that is ready.",
+                     syn_json_str(price, "gpu_hour", "?"));
     if (syn_json_str(plan, "locked", NULL) != NULL)
         syn_cli_note(cli, "Price: %s SYNOR are locked to begin with.",
                      syn_json_str(plan, "locked", "?"));
+}
+
+/* What each warm-up costs, and when the next one is. */
+static void
+show_warmups(const struct syn_cli *cli, const json_t *plan)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach (json_object_get(plan, "warmups"), i, row) {
+        const char *cost = syn_json_str(row, "cost", NULL);
+        SYN_BUF(word);
+
+        syn_cli_warmup_write(row, &word);
+        if (syn_buf_ok(&word, NULL) < 0)
+            return;
+        syn_cli_note(cli, "Warm-up: %s: next at %s; %s%s", syn_buf_text(&word),
+                     syn_json_str(row, "next_at", "no time at all"),
+                     cost != NULL ? cost : "the price book has no price for it",
+                     cost != NULL ? " SYNOR each time." : ".");
+    }
 }
 
 static void
@@ -122,6 +151,7 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
         syn_cli_plan_why(cli, plan);
     }
     show_price(cli, plan);
+    show_warmups(cli, plan);
 }
 
 static const struct syn_cli_plan_view plan_view = {

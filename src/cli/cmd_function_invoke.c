@@ -401,13 +401,15 @@ static const struct syn_cli_view record_view = {
 static void
 show_stages(const struct syn_cli *cli, const json_t *stages)
 {
-    const char *stage;
-    json_t *value;
     char text[SYN_FORMAT_MAX];
 
-    json_object_foreach ((json_t *)(uintptr_t)stages, stage, value)
-        syn_cli_say(cli, "    %-12s %s", stage,
-                    format_us(json_integer_value(value), text, sizeof(text)));
+    for (size_t i = 0; i < SYN_CLI_FUNCTION_STAGES; i++) {
+        const json_t *value = json_object_get(stages, syn_cli_function_stages[i]);
+
+        if (value != NULL)
+            syn_cli_say(cli, "    %-12s %s", syn_cli_function_stages[i],
+                        format_us(json_integer_value(value), text, sizeof(text)));
+    }
 }
 
 /* What a kept call came to. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/base/units.h>
 
@@ -15,6 +16,7 @@
 #define PROBE_MS        5000
 #define NODE_LABELS_MAX 16                 /* of one node: what a server takes */
 #define PRICES_MAX      ((size_t)64 << 10) /* of a file of them */
+#define CERTS_MAX       64                 /* files of certificates: what a server takes */
 #define OLD_KEYS_MAX    15                 /* beside the current one: what a content store takes */
 
 /* clang-format off */
@@ -35,6 +37,9 @@
     {"http-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its first port", "Front that services share by host and path"}, \
     {"https-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its second port", "The same with TLS"}, \
     {"function-listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "127.0.0.1:9080", "Where functions are called; none: by the API alone"}, \
+    {"function-tls-listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "nowhere", "The same by TLS"}, \
+    {"function-tls-cert", 0, "CERT[,KEY]", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the platform's own", "PEM files served there for their hosts; may be given again"}, \
+    {"function-access-log", 0, "FILE", SYN_CLI_TEXT, 0, 0, false, false, NULL, "function/access.log", "Line for each request to a function; -: standard output; none"}, \
     {"webhook-private", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Let functions tell http:// and private addresses how calls ended"}, \
     {"acme-directory", 0, "URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Who gives certificates (RFC 8555) to services with --tls-cert acme"}, \
     {"acme-contact", 0, "MAIL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Whom that directory tells what it has to say"}, \
@@ -55,7 +60,9 @@
     {"price-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the price book", "What a new node asks: JSON, as `node price` sets it"}, \
     {"gpu-sharing", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "off|time-slice|mps", "off", "Let jobs have shares of one GPU"}, \
     {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}, \
+    {"allow-namespace-sandbox", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Run functions that chose it forked, on this kernel"}, \
     {"runtime", 0, "DRIVER", SYN_CLI_TEXT, 0, 0, false, false, "native|container", "native", "What runs instances: runc and gVisor, or containerd first"}, \
+    {"containerd", 0, "SOCKET", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the node's own", "Containerd that is there, as /run/containerd/containerd.sock"}, \
     {"instance-dns", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "forward|own|off", "forward", "Names for services: theirs and others', theirs alone, none"}, \
     {"mesh-listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the way to the server", "Where other nodes reach this one's mesh; none: it has none"}
 
@@ -190,6 +197,30 @@ take_mesh(const struct syn_cli *cli, const char **ret, struct syn_err *err)
     return SYN_OK;
 }
 
+/* One that is there is used by the container driver alone. */
+static int
+take_runtime(const struct syn_cli *cli, const char **ret_runtime, const char **ret_containerd,
+             struct syn_err *err)
+{
+    const char *path = syn_cli_text(cli, "containerd", NULL);
+    bool by_unix = path != NULL && syn_str_starts(path, "unix:");
+
+    *ret_runtime = syn_cli_text(cli, "runtime", NULL);
+    *ret_containerd = path;
+    if (path == NULL)
+        return SYN_OK;
+    path += by_unix ? strlen("unix:") : 0;
+    path += by_unix && syn_str_starts(path, "//") ? strlen("//") : 0;
+    if (path[0] != '/' || path[1] == '/' || path[1] == '\0')
+        return SYN_FAIL(
+            err, SYN_E_INVALID,
+            "--containerd: \"%.80s\": expected a socket's absolute path, or unix:///PATH",
+            *ret_containerd);
+    if (!syn_str_eq(*ret_runtime != NULL ? *ret_runtime : "", "container"))
+        return SYN_FAIL(err, SYN_E_INVALID, "--containerd: goes with --runtime container");
+    return SYN_OK;
+}
+
 /* A provider's own prices. What they may be, the server says; that it is JSON, and an object, is
  * said here. */
 static int
@@ -243,9 +274,18 @@ struct paths {
     char key_file[PATH_MAX];
     char price_book[PATH_MAX];
     char acme_ca[PATH_MAX];
+    char access_log[PATH_MAX];
+    char *certs[CERTS_MAX + 1];
     char old_keys[OLD_KEYS_MAX][PATH_MAX];
     const char *old_key_files[OLD_KEYS_MAX + 1];
 };
+
+static void
+paths_fini(struct paths *paths)
+{
+    for (size_t i = 0; i < SYN_LEN(paths->certs); i++)
+        syn_free(paths->certs[i]);
+}
 
 static int
 take_old_keys(const struct syn_cli *cli, struct paths *paths, struct syn_err *err)
@@ -263,6 +303,51 @@ take_old_keys(const struct syn_cli *cli, struct paths *paths, struct syn_err *er
         count++;
     }
     paths->old_key_files[count] = NULL;
+    return rc;
+}
+
+static int
+take_access_log(const struct syn_cli *cli, struct paths *paths, struct syn_cli_up *up,
+                struct syn_err *err)
+{
+    const char *given = syn_cli_text(cli, "function-access-log", "");
+    bool is_file = given[0] != '\0' && strcmp(given, "-") != 0 && strcmp(given, "none") != 0;
+
+    if (syn_cli_has(cli, "function-access-log") && given[0] == '\0')
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "--function-access-log: expected a file, - or none, got \"\"");
+    up->function_access_log = is_file ? paths->access_log : given;
+    return is_file ? syn_cli_absolute(given, paths->access_log, PATH_MAX, err) : SYN_OK;
+}
+
+/* "CERT[,KEY]", both made absolute. */
+static int
+take_certs(const struct syn_cli *cli, struct paths *paths, struct syn_cli_up *up,
+           struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    size_t cursor = 0, count = 0, len;
+    int rc = SYN_OK;
+
+    while (rc == SYN_OK && (value = syn_cli_next(cli, "function-tls-cert", &cursor)) != NULL) {
+        const char *comma = strrchr(value->text, ',');
+        char one[PATH_MAX], given[PATH_MAX] = "";
+        SYN_BUF(text);
+
+        if (count == CERTS_MAX)
+            return SYN_FAIL(err, SYN_E_LIMIT, "--function-tls-cert: more than %d", CERTS_MAX);
+        if (comma != NULL && comma - value->text < PATH_MAX)
+            (void)snprintf(given, sizeof(given), "%.*s", (int)(comma - value->text), value->text);
+        rc = syn_cli_absolute(comma != NULL ? given : value->text, one, PATH_MAX, err);
+        syn_buf_adds(&text, one);
+        if (rc == SYN_OK && comma != NULL) {
+            rc = syn_cli_absolute(comma + 1, one, PATH_MAX, err);
+            syn_buf_addf(&text, ",%s", one);
+        }
+        if (rc == SYN_OK)
+            rc = syn_buf_take(&text, &paths->certs[count++], &len, err);
+    }
+    up->function_tls_certs = (const char *const *)paths->certs;
     return rc;
 }
 
@@ -286,13 +371,15 @@ take_paths(const struct syn_cli *cli, struct paths *paths, struct syn_cli_up *up
         rc = syn_cli_absolute(syn_cli_text(cli, "acme-ca", ""), paths->acme_ca, PATH_MAX, err);
         up->acme_ca = paths->acme_ca;
     }
-    return rc;
+    if (rc == SYN_OK)
+        rc = take_certs(cli, paths, up, err);
+    return rc < 0 ? rc : take_access_log(cli, paths, up, err);
 }
 
 static int
 start(struct syn_cli *cli, bool with_agent)
 {
-    struct paths paths;
+    SYN_SCOPED(paths_fini) struct paths paths = {.certs = {NULL}};
     SYN_SCOPED(words_fini) struct node_words words = {.labels = {NULL}, .prices = SYN_BUF_INIT};
     SYN_JSON(status);
     struct syn_err err;
@@ -302,6 +389,7 @@ start(struct syn_cli *cli, bool with_agent)
                             .http_port = (uint16_t)syn_cli_number(cli, "http-port", 0),
                             .https_port = (uint16_t)syn_cli_number(cli, "https-port", 0),
                             .function_listen = syn_cli_text(cli, "function-listen", NULL),
+                            .function_tls_listen = syn_cli_text(cli, "function-tls-listen", NULL),
                             .acme_directory = syn_cli_text(cli, "acme-directory", NULL),
                             .acme_contact = syn_cli_text(cli, "acme-contact", NULL),
                             .log_level = syn_cli_text(cli, "log-level", NULL),
@@ -317,12 +405,13 @@ start(struct syn_cli *cli, bool with_agent)
         return already_running(cli, status);
     if (take_paths(cli, &paths, &up, &err) < 0 || take_region(cli, &up.region, &err) < 0 ||
         (with_agent && (take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0 ||
-                        take_mesh(cli, &up.mesh, &err) < 0)))
+                        take_mesh(cli, &up.mesh, &err) < 0 ||
+                        take_runtime(cli, &up.runtime, &up.containerd, &err) < 0)))
         return syn_cli_fail(cli, &err);
     up.offer = prices_of(&words);
     up.labels = words.labels;
     up.bandwidth_bps = words.bandwidth_bps;
-    up.runtime = syn_cli_text(cli, "runtime", NULL);
+    up.namespace_sandbox = syn_cli_has(cli, "allow-namespace-sandbox");
     up.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     up.mps_pipes = words.mps_pipes;
     up.dns = syn_cli_text(cli, "instance-dns", NULL);
@@ -389,12 +478,13 @@ run_agent(struct syn_cli *cli)
     /* What can never be reached is told here, not in a log. */
     if (syn_client_new(&target, &client, &err) < 0 || take_region(cli, &agent.region, &err) < 0 ||
         take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0 ||
-        take_mesh(cli, &agent.mesh, &err) < 0)
+        take_mesh(cli, &agent.mesh, &err) < 0 ||
+        take_runtime(cli, &agent.runtime, &agent.containerd, &err) < 0)
         return syn_cli_fail(cli, &err);
     agent.offer = prices_of(&words);
     agent.labels = words.labels;
     agent.bandwidth_bps = words.bandwidth_bps;
-    agent.runtime = syn_cli_text(cli, "runtime", NULL);
+    agent.namespace_sandbox = syn_cli_has(cli, "allow-namespace-sandbox");
     agent.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     agent.mps_pipes = words.mps_pipes;
     agent.dns = syn_cli_text(cli, "instance-dns", NULL);

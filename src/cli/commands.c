@@ -39,6 +39,7 @@ static const struct syn_cli_group groups[] = {
     {"node", "Machines that run instances"},
     {"mesh", "How services call each other"},
     {"mesh authority", "Who signs the identities of the mesh"},
+    {"runtime", "Container runtimes that nodes use"},
     {"region", "Where nodes are"},
     {"region latency", "How far regions are from each other"},
 };
@@ -188,6 +189,7 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_node_label,
     &syn_cli_mesh_authority_list,
     &syn_cli_mesh_authority_rotate,
+    &syn_cli_runtime_config,
     &syn_cli_region_latency_list,
     &syn_cli_region_latency_set,
     &syn_cli_sim_command,

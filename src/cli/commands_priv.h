@@ -7,6 +7,8 @@
 /* cmd_platform.c, cmd_status.c, cmd_down.c */
 extern const struct syn_cli_command syn_cli_up_command, syn_cli_down_command,
     syn_cli_status_command, syn_cli_doctor_command, syn_cli_server_command, syn_cli_agent_command;
+/* cmd_runtime.c */
+extern const struct syn_cli_command syn_cli_runtime_config;
 /* cmd_shell.c */
 extern const struct syn_cli_command syn_cli_version_command, syn_cli_completion_command,
     syn_cli_manual_command;

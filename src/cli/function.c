@@ -12,6 +12,9 @@ const struct syn_cli_operand syn_cli_function_operand[] = {
     {"FUNCTION", SYN_CLI_TEXT, true, false, "Name of the function, or its id"},
 };
 
+const char *const syn_cli_function_stages[] = {"wait",    "schedule",   "fetch",     "create",
+                                               "restore", "initialise", "first_byte"};
+
 /* --- rows ------------------------------------------------------------------------------------ */
 
 /* The version that is called, and the one that is to be. */
@@ -140,6 +143,16 @@ show(const struct syn_cli *cli, const json_t *function)
                 handler[0] != '\0' ? ", " : "", handler);
     show_limits(cli, spec);
     show_traffic(cli, status);
+    json_array_foreach (json_object_get(spec, "warmup"), i, item) {
+        SYN_BUF(word);
+
+        syn_cli_warmup_write(item, &word);
+        if (syn_buf_ok(&word, NULL) == SYN_OK)
+            syn_cli_say(cli, "  warm-up     %s", syn_buf_text(&word));
+    }
+    if (json_object_get(status, "prewarm") != NULL)
+        syn_cli_say(cli, "  ready       %s",
+                    syn_json_str(json_object_get(status, "prewarm"), "message", "?"));
     json_array_foreach (json_object_get(spec, "triggers"), i, item) {
         SYN_BUF(word);
 

@@ -8,6 +8,9 @@
  * what comes, and "suspended". The exit status is 0 when it came to that, 4 when it is suspended
  * for want of funds or budget, else 1. */
 extern const struct syn_cli_workload syn_cli_function_workload;
+/** What a call goes through, in that order. */
+#define SYN_CLI_FUNCTION_STAGES 7
+extern const char *const syn_cli_function_stages[SYN_CLI_FUNCTION_STAGES];
 /** The function that a command is about. */
 extern const struct syn_cli_operand syn_cli_function_operand[1];
 

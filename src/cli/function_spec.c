@@ -22,11 +22,13 @@ static const struct syn_cli_spec_key numbers[] = {
     {"max-request", "request_bytes_max"},
     {"max-response", "response_bytes_max"},
     {"fuel", "fuel"},
+    {"gpu", "gpus"},
     {"billing-period", "billing_period_ms"},
 };
 static const struct syn_cli_spec_key texts[] = {
     {"runtime", "runtime"},     {"handler", "handler"},       {"region", "region"},
-    {"isolation", "isolation"}, {"max-budget", "max_budget"},
+    {"isolation", "isolation"}, {"max-budget", "max_budget"}, {"prewarm", "prewarm"},
+    {"gpu-type", "gpu_model"},
 };
 /* Numbers whose bare form is another unit than elsewhere. */
 static const struct syn_cli_spec_key own[] = {
@@ -37,8 +39,13 @@ static const struct syn_cli_spec_key own[] = {
 };
 /* What the options of lists became. */
 static const struct syn_cli_spec_key lists[] = {
-    {"trigger", "triggers"}, {"code", "code"},      {"env", "env"},
-    {"env-file", "env"},     {"secret", "secrets"}, {"dependencies", "layer"},
+    {"warmup-schedule", "warmup"},
+    {"trigger", "triggers"},
+    {"code", "code"},
+    {"env", "env"},
+    {"env-file", "env"},
+    {"secret", "secrets"},
+    {"dependencies", "layer"},
 };
 
 static const struct syn_cli_spec_key destinations[] = {
@@ -220,6 +227,30 @@ set_triggers(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 }
 
 static int
+set_warmups(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    json_t *list = json_array();
+    size_t cursor = 0;
+    int rc;
+
+    if (!syn_cli_has(cli, "warmup-schedule")) {
+        json_decref(list);
+        return SYN_OK;
+    }
+    rc = syn_json_set_take(spec, "warmup", list, err);
+    while (rc == SYN_OK && (value = syn_cli_next(cli, "warmup-schedule", &cursor)) != NULL) {
+        json_t *warmup = NULL;
+
+        rc = syn_cli_warmup_parse(value->text, &warmup, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "--warmup-schedule");
+        rc = syn_json_append_take(list, warmup, err);
+    }
+    return rc;
+}
+
+static int
 set_destinations(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     SYN_JSON(given);
@@ -251,5 +282,7 @@ syn_cli_function_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *e
         rc = syn_cli_spec_secrets(cli, spec, err);
     if (rc == SYN_OK)
         rc = set_destinations(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = set_warmups(cli, spec, err);
     return rc < 0 ? rc : set_triggers(cli, spec, err);
 }

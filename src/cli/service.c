@@ -91,6 +91,7 @@ show_mesh(const struct syn_cli *cli, const json_t *service)
 {
     const json_t *allow = syn_json_at(service, "spec.mesh.allow");
     const char *address = syn_json_str(json_object_get(service, "status"), "virtual_address", NULL);
+    const char *six = syn_json_str(json_object_get(service, "status"), "virtual_address6", "");
     const json_t *entry;
     SYN_BUF(who);
     size_t i;
@@ -102,8 +103,8 @@ show_mesh(const struct syn_cli *cli, const json_t *service)
     if (allow == NULL)
         syn_buf_adds(&who, "own");
     if (syn_buf_ok(&who, NULL) == SYN_OK)
-        syn_cli_say(cli, "  mesh        %s  callers: %s", address,
-                    who.len > 0 ? syn_buf_text(&who) : "none");
+        syn_cli_say(cli, "  mesh        %s%s%s  callers: %s", address, six[0] != '\0' ? ", " : "",
+                    six, who.len > 0 ? syn_buf_text(&who) : "none");
 }
 
 /* How an update that has stages goes on. */

@@ -238,19 +238,15 @@ parse_http(const char *rest, json_t *trigger, struct syn_err *err)
 
 /* --- schedule, queue ------------------------------------------------------------------------- */
 
-/* Where the first ",OPTION=" of a schedule is. */
+/* Where the first ",OPTION=" of a schedule is: its own commas have no such word behind them. */
 static size_t
 cron_length(const char *text)
 {
-    static const char *const options[] = {",zone=", ",missed=", ",payload="};
-    size_t len = strlen(text);
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+    size_t len = strcspn(text, ",");
 
-    for (size_t i = 0; i < SYN_LEN(options); i++) {
-        const char *at = strstr(text, options[i]);
-
-        if (at != NULL)
-            len = SYN_MIN(len, (size_t)(at - text));
-    }
+    while (text[len] == ',' && text[len + 1 + strspn(text + len + 1, letters)] != '=')
+        len += 1 + strcspn(text + len + 1, ",");
     return len;
 }
 
@@ -264,21 +260,31 @@ set_payload(json_t *trigger, const char *text, struct syn_err *err)
                   : syn_json_set_take(trigger, "payload", payload, err);
 }
 
+/* Cut the schedule off the front of *rest. */
 static int
-parse_schedule(const char *rest, json_t *trigger, struct syn_err *err)
+cut_cron(const char **rest, json_t *doc, struct syn_err *err)
 {
-    static const char payload[] = "payload=";
-    size_t len = cron_length(rest);
+    size_t len = cron_length(*rest);
     struct syn_cron cron;
     char text[PART_MAX];
-    int rc = part_of(rest, len, text, err);
+    int rc = part_of(*rest, len, text, err);
 
     if (rc == SYN_OK)
         rc = syn_cron_parse(text, &cron, err);
     if (rc == SYN_OK)
-        rc = syn_json_set_str(trigger, "cron", text, err);
-    rest += len;
-    rest += *rest == ',';
+        rc = syn_json_set_str(doc, "cron", text, err);
+    *rest += len;
+    *rest += **rest == ',';
+    return rc;
+}
+
+static int
+parse_schedule(const char *rest, json_t *trigger, struct syn_err *err)
+{
+    static const char payload[] = "payload=";
+    char text[PART_MAX];
+    int rc = cut_cron(&rest, trigger, err);
+
     while (rc == SYN_OK && *rest != '\0') {
         char *value;
 
@@ -295,6 +301,40 @@ parse_schedule(const char *rest, json_t *trigger, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_json_set_str(trigger, text, value, err);
     }
+    return rc;
+}
+
+int
+syn_cli_warmup_parse(const char *word, json_t **ret, struct syn_err *err)
+{
+    SYN_JSON(doc);
+    int rc = syn_json_pack(&doc, err, "{}");
+
+    if (rc == SYN_OK)
+        rc = cut_cron(&word, doc, err);
+    while (rc == SYN_OK && *word != '\0') {
+        char text[PART_MAX], *value;
+        int64_t number;
+
+        rc = cut_option(&word, text, &value, err);
+        if (rc == SYN_OK && syn_str_eq(text, "zone")) {
+            rc = syn_json_set_str(doc, "zone", value, err);
+        } else if (rc == SYN_OK && syn_str_eq(text, "for")) {
+            rc = syn_parse_duration_ms(value, "for", &number, err);
+            if (rc == SYN_OK)
+                rc = syn_json_set_i64(doc, "for_ms", number, err);
+        } else if (rc == SYN_OK && syn_str_eq(text, "instances")) {
+            rc = syn_parse_i64(value, 1, INT32_MAX, "instances", &number, err);
+            if (rc == SYN_OK)
+                rc = syn_json_set_i64(doc, "instances", number, err);
+        } else if (rc == SYN_OK) {
+            rc = SYN_FAIL(err, SYN_E_INVALID,
+                          "a warm-up has no option \"%.40s\": zone=, for= and instances= there are",
+                          text);
+        }
+    }
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(doc);
     return rc;
 }
 
@@ -463,6 +503,29 @@ write_http(const json_t *trigger, struct syn_buf *out)
         syn_buf_adds(out, ",cors-credentials=true");
     if (json_is_integer(age))
         syn_buf_addf(out, ",cors-age=%llds", (long long)json_integer_value(age));
+}
+
+void
+syn_cli_warmup_write(const json_t *warmup, struct syn_buf *out)
+{
+    static const struct {
+        int64_t ms;
+        const char *name;
+    } units[] = {{3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+    const char *zone = syn_json_str(warmup, "zone", "");
+    int64_t for_ms = syn_json_i64(warmup, "for_ms", -1);
+    int64_t instances = syn_json_i64(warmup, "instances", -1);
+    size_t unit = 0;
+
+    syn_buf_adds(out, syn_json_str(warmup, "cron", "?"));
+    if (zone[0] != '\0')
+        syn_buf_addf(out, ",zone=%s", zone);
+    while (for_ms % units[unit].ms != 0)
+        unit++;
+    if (for_ms >= 0)
+        syn_buf_addf(out, ",for=%lld%s", (long long)(for_ms / units[unit].ms), units[unit].name);
+    if (instances >= 0)
+        syn_buf_addf(out, ",instances=%lld", (long long)instances);
 }
 
 static void

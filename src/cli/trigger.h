@@ -11,7 +11,7 @@
  *
  * A host has a dot. cors, cors-header and events may be given again. A list in CRON needs no
  * escape: its commas are not followed by an option. payload is the last one: what follows it is its
- * JSON. Pure.
+ * JSON. A warm-up schedule is CRON[,zone=ZONE][,for=DURATION][,instances=N]. Pure.
  */
 #ifndef SYN_CLI_TRIGGER_H
 #define SYN_CLI_TRIGGER_H
@@ -25,5 +25,8 @@
 SYN_MUST int syn_cli_trigger_parse(const char *word, json_t **ret, struct syn_err *err);
 /** Append the word that says a trigger. What this client does not know yet is named by its type. */
 void syn_cli_trigger_write(const json_t *trigger, struct syn_buf *out);
+/** The same of a warm-up schedule. */
+SYN_MUST int syn_cli_warmup_parse(const char *word, json_t **ret, struct syn_err *err);
+void syn_cli_warmup_write(const json_t *warmup, struct syn_buf *out);
 
 #endif

@@ -181,6 +181,52 @@ what_is_not_known_is_named(void **state)
     assert_string_equal(syn_buf_text(&word), "webhook:...");
 }
 
+static void
+warm_ups_are_words_too(void **state)
+{
+    static const struct {
+        const char *word, *want, *written;
+    } rows[] = {
+        {"@hourly", "{\"cron\":\"@hourly\"}", "@hourly"},
+        {"0 9,17 * * 1-5,zone=Europe/Berlin,for=90m,instances=3",
+         "{\"cron\":\"0 9,17 * * 1-5\",\"for_ms\":5400000,\"instances\":3,\"zone\":"
+         "\"Europe/Berlin\"}",
+         "0 9,17 * * 1-5,zone=Europe/Berlin,for=90m,instances=3"},
+    };
+    static const struct {
+        const char *word, *says;
+    } wrong[] = {
+        {"", "expected"},
+        {"daily", "daily"},
+        {"@daily,until=1h", "a warm-up has no option \"until\": zone=, for= and instances="},
+        {"@daily,for=soon", "for"},
+        {"@daily,instances=0", "instances"},
+        {"@daily,zone", "@daily,zone"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        SYN_JSON(warmup);
+        SYN_BUF(text);
+        struct syn_err err = {0};
+
+        assert_done(syn_cli_warmup_parse(rows[i].word, &warmup, &err), &err);
+        assert_done(syn_json_write(warmup, &text, &err), &err);
+        assert_string_equal(syn_buf_text(&text), rows[i].want);
+        syn_buf_clear(&text);
+        syn_cli_warmup_write(warmup, &text);
+        assert_string_equal(syn_buf_text(&text), rows[i].written);
+    }
+    for (size_t i = 0; i < SYN_LEN(wrong); i++) {
+        SYN_JSON(warmup);
+        struct syn_err err = {0};
+
+        assert_int_equal(syn_cli_warmup_parse(wrong[i].word, &warmup, &err), SYN_E_INVALID);
+        if (strstr(err.msg, wrong[i].says) == NULL)
+            fail_msg("%s: %s", wrong[i].word, err.msg);
+    }
+}
+
 int
 main(void)
 {
@@ -190,6 +236,7 @@ main(void)
         cmocka_unit_test(wrong_words_are_explained),
         cmocka_unit_test(a_part_has_an_end),
         cmocka_unit_test(what_is_not_known_is_named),
+        cmocka_unit_test(warm_ups_are_words_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

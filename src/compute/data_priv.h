@@ -19,22 +19,23 @@ enum syn_group { SYN_GROUP_READ, SYN_GROUP_COMMUTE, SYN_GROUP_REDUCE /* and how 
 struct syn_reduction;
 
 struct syn_data {
-    struct syn_runtime *runtime;
-    void *address;
-    size_t bytes;
+    /* What a submission looks at, together. */
     syn_task_ref writer;
     /* Since the writer; or who commutes, or reduces, as `group` says: syn_data_readers(). */
     uint32_t readers_count, readers_cap;
+    bool shared; /* somebody has commuted or reduced */
+    uint8_t group;
+    bool unsettled; /* parts of a reduction may wait to be put together */
+    bool taken;     /* the workers': by a task that commutes; under `lock` */
+    struct syn_spin lock;
     union {
         syn_task_ref few[SYN_READERS_INLINE];
         syn_task_ref *many; /* where `readers_cap` is more */
     } readers;
-    uint8_t group;
-    bool shared;    /* somebody has commuted or reduced */
-    bool unsettled; /* parts of a reduction may wait to be put together */
+    struct syn_runtime *runtime;
+    void *address;
+    size_t bytes;
     /* The workers'. */
-    bool taken; /* by a task that commutes; under `lock` */
-    struct syn_spin lock;
     _Atomic uint32_t refs;    /* the user's, and one a task that commutes or reduces */
     struct syn_task *waiting; /* for the one that has taken it; under `lock` */
     struct syn_reduction *reduction;

@@ -14,6 +14,7 @@
 
 #include <synor/base/mem.h>
 
+#include "lane_priv.h"
 #include "task_priv.h"
 #include "worker_priv.h"
 
@@ -366,25 +367,6 @@ run_task(struct syn_worker *worker, struct syn_task *task)
         end_sink(graph);
 }
 
-/* What the worker would run next, if that is a captured task of its own and nothing else is to be
- * looked at first: what is urgent, or that somebody wakes for what is in the background. */
-static struct syn_task *
-next_ready(struct syn_worker *worker)
-{
-    const struct syn_runtime *runtime = worker->runtime;
-    uint32_t urgent = atomic_load_explicit(&runtime->urgent, memory_order_acquire);
-    struct syn_task *task = worker->ready;
-
-    if (task == NULL || task->graph == NULL || urgent != 0)
-        return NULL;
-    SYN_PERTURB();
-    if (task->next != NULL && syn_worker_should_share(worker))
-        return NULL;
-    worker->ready = task->next;
-    worker->ready_count--;
-    return task;
-}
-
 void
 syn_graph_run_tasks(struct syn_worker *worker, struct syn_task *task)
 {
@@ -393,9 +375,11 @@ syn_graph_run_tasks(struct syn_worker *worker, struct syn_task *task)
 
     do {
         run_task(worker, task);
-        task = ++count < most ? next_ready(worker) : NULL;
-    } while (task != NULL);
+        task = ++count < most ? syn_worker_next(worker) : NULL;
+    } while (task != NULL && task->graph != NULL);
     syn_worker_count(worker, count);
+    if (task != NULL)
+        syn_worker_push(worker, task);
 }
 
 static void

@@ -2,60 +2,29 @@
  * stores of the call and one of the count; workers take whole chunks under a lock that the
  * submitter never touches. Calls lie in segments that are linked as they fill and handed back
  * through the lane's small stock of empty ones, so memory follows the backlog. */
-#include "worker_priv.h"
+#include "lane_priv.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 #include <synor/base/mem.h>
 
-#define SEGMENT_CALLS 1024 /* 16 KiB */
-#define STOCK_MAX     8    /* empty segments kept */
+#define STOCK_MAX 8 /* empty segments kept */
 
-struct segment {
-    struct segment *next; /* set before the count that needs it is published */
-    struct syn_call_item calls[SEGMENT_CALLS];
-};
-
-struct syn_lane {
-    /* The submitter's. */
-    _Alignas(SYN_LINE) _Atomic uint64_t put; /* calls appended, ever */
-    _Atomic uint64_t tasks;                  /* submitted by this thread, not through the lane */
-    struct segment *tail;
-    _Atomic(struct syn_runtime *) runtime; /* NULL: it ended */
-    struct syn_lane *next_of_thread;
-    /* The takers'. */
-    _Alignas(SYN_LINE) struct syn_spin lock;
-    _Atomic uint64_t taken;
-    struct segment *head;
-    /* Between them. */
-    _Alignas(SYN_LINE) struct syn_spin stock_lock;
-    struct segment *stock;
-    unsigned stock_count;
-    bool owned; /* by a living thread; under the registry's lock */
-};
-
-/* The lanes of this thread, one a runtime; the one used last comes first. */
-static _Thread_local struct syn_lane *mine SYN_TLS_FAST;
+_Thread_local struct syn_lane *syn_lanes_mine SYN_TLS_FAST;
 
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t leaving;
 static pthread_once_t leaving_once = PTHREAD_ONCE_INIT;
 
-static struct syn_runtime *
-runtime_of(const struct syn_lane *lane)
-{
-    return atomic_load_explicit(&lane->runtime, memory_order_relaxed);
-}
-
 static void
 free_segments(struct syn_lane *lane)
 {
-    for (struct segment *at = lane->head, *next; at != NULL; at = next) {
+    for (struct syn_lane_segment *at = lane->head, *next; at != NULL; at = next) {
         next = at == lane->tail ? NULL : at->next;
         syn_free(at);
     }
-    for (struct segment *at = lane->stock, *next; at != NULL; at = next) {
+    for (struct syn_lane_segment *at = lane->stock, *next; at != NULL; at = next) {
         next = at->next;
         syn_free(at);
     }
@@ -71,7 +40,7 @@ disown(void *lanes)
         next = lane->next_of_thread;
         lane->next_of_thread = NULL;
         lane->owned = false;
-        if (runtime_of(lane) == NULL)
+        if (syn_lane_runtime(lane) == NULL)
             syn_free(lane);
     }
     (void)pthread_mutex_unlock(&registry);
@@ -87,7 +56,7 @@ static struct syn_lane *
 lane_new(struct syn_runtime *runtime)
 {
     struct syn_lane *lane = NULL;
-    struct segment *first = syn_alloc(sizeof(*first));
+    struct syn_lane_segment *first = syn_alloc(sizeof(*first));
 
     if (first != NULL)
         lane = syn_alloc_aligned(SYN_LINE, sizeof(*lane));
@@ -133,15 +102,15 @@ unlink_mine(const struct syn_runtime *runtime)
 {
     struct syn_lane *found = NULL;
 
-    for (struct syn_lane **slot = &mine; *slot != NULL;) {
+    for (struct syn_lane **slot = &syn_lanes_mine; *slot != NULL;) {
         struct syn_lane *lane = *slot;
 
-        if (runtime_of(lane) != NULL && runtime_of(lane) != runtime) {
+        if (syn_lane_runtime(lane) != NULL && syn_lane_runtime(lane) != runtime) {
             slot = &lane->next_of_thread;
             continue;
         }
         *slot = lane->next_of_thread;
-        if (runtime_of(lane) == runtime)
+        if (syn_lane_runtime(lane) == runtime)
             found = lane;
         else
             syn_free(lane);
@@ -149,8 +118,8 @@ unlink_mine(const struct syn_runtime *runtime)
     return found;
 }
 
-static SYN_MUST int
-lane_find(struct syn_runtime *runtime, struct syn_lane **ret_lane, struct syn_err *err)
+int
+syn_lane_find(struct syn_runtime *runtime, struct syn_lane **ret_lane, struct syn_err *err)
 {
     struct syn_lane *lane;
     int rc = SYN_OK;
@@ -161,25 +130,13 @@ lane_find(struct syn_runtime *runtime, struct syn_lane **ret_lane, struct syn_er
     if (lane == NULL)
         rc = adopt(runtime, &lane, err);
     if (lane != NULL) {
-        lane->next_of_thread = mine;
-        mine = lane;
+        lane->next_of_thread = syn_lanes_mine;
+        syn_lanes_mine = lane;
         *ret_lane = lane;
     }
-    (void)pthread_setspecific(leaving, mine);
+    (void)pthread_setspecific(leaving, syn_lanes_mine);
     (void)pthread_mutex_unlock(&registry);
     return rc;
-}
-
-int
-syn_lane_of_thread(struct syn_runtime *runtime, struct syn_lane **ret_lane, struct syn_err *err)
-{
-    struct syn_lane *lane = mine;
-
-    if (__builtin_expect(lane != NULL && runtime_of(lane) == runtime, 1)) {
-        *ret_lane = lane;
-        return SYN_OK;
-    }
-    return lane_find(runtime, ret_lane, err);
 }
 
 void
@@ -206,10 +163,10 @@ syn_lanes_end(struct syn_runtime *runtime)
 
 /* ---- the submitter ---- */
 
-static struct segment *
+static struct syn_lane_segment *
 next_segment(struct syn_lane *lane)
 {
-    struct segment *segment;
+    struct syn_lane_segment *segment;
 
     syn_spin_lock(&lane->stock_lock);
     segment = lane->stock;
@@ -222,10 +179,10 @@ next_segment(struct syn_lane *lane)
 }
 
 /* The tail is full. */
-static SYN_MUST int
-extend(struct syn_lane *lane, uint64_t put, struct syn_err *err)
+int
+syn_lane_extend(struct syn_lane *lane, uint64_t put, struct syn_err *err)
 {
-    struct segment *segment;
+    struct syn_lane_segment *segment;
 
     if (put - atomic_load_explicit(&lane->taken, memory_order_relaxed) >= SYN_QUEUED_MAX)
         return SYN_FAIL(err, SYN_E_LIMIT, "%" PRIu64 " calls wait already", SYN_QUEUED_MAX);
@@ -238,31 +195,13 @@ extend(struct syn_lane *lane, uint64_t put, struct syn_err *err)
     return SYN_OK;
 }
 
-int
-syn_lane_put(struct syn_lane *lane, void (*run)(void *arg), void *arg, struct syn_err *err)
-{
-    uint64_t put = atomic_load_explicit(&lane->put, memory_order_relaxed);
-    size_t at = put % SEGMENT_CALLS;
-    int rc;
-
-    if (at == 0 && put != 0) {
-        rc = extend(lane, put, err);
-        if (rc < 0)
-            return rc;
-    }
-    lane->tail->calls[at] = (struct syn_call_item){run, arg};
-    SYN_PERTURB();
-    atomic_store_explicit(&lane->put, put + 1, memory_order_release);
-    return SYN_OK;
-}
-
 /* ---- takers ---- */
 
 /* The head was taken wholly, and the next one exists. */
 static void
 retire_head(struct syn_lane *lane)
 {
-    struct segment *old = lane->head;
+    struct syn_lane_segment *old = lane->head;
     bool keep;
 
     lane->head = old->next;
@@ -290,10 +229,10 @@ syn_lane_take(struct syn_lane *lane, struct syn_call_item *out, uint32_t most, u
     put = atomic_load_explicit(&lane->put, memory_order_acquire);
     taken = atomic_load_explicit(&lane->taken, memory_order_relaxed);
     count = SYN_MIN((put - taken + takers - 1) / takers, most);
-    at = taken % SEGMENT_CALLS;
+    at = taken % SYN_SEGMENT_CALLS;
     if (count > 0 && at == 0 && taken != 0)
         retire_head(lane);
-    count = SYN_MIN(count, SEGMENT_CALLS - at);
+    count = SYN_MIN(count, SYN_SEGMENT_CALLS - at);
     if (count > 0)
         memcpy(out, &lane->head->calls[at], count * sizeof(*out));
     atomic_store_explicit(&lane->taken, taken + count, memory_order_release);
@@ -301,24 +240,9 @@ syn_lane_take(struct syn_lane *lane, struct syn_call_item *out, uint32_t most, u
     return (uint32_t)count;
 }
 
-bool
-syn_lane_empty(const struct syn_lane *lane)
-{
-    return atomic_load_explicit(&lane->put, memory_order_relaxed) ==
-           atomic_load_explicit(&lane->taken, memory_order_relaxed);
-}
-
 uint64_t
 syn_lane_submitted(const struct syn_lane *lane)
 {
     return atomic_load_explicit(&lane->put, memory_order_acquire) +
            atomic_load_explicit(&lane->tasks, memory_order_acquire);
-}
-
-void
-syn_lane_count_tasks(struct syn_lane *lane, uint64_t count)
-{
-    uint64_t tasks = atomic_load_explicit(&lane->tasks, memory_order_relaxed);
-
-    atomic_store_explicit(&lane->tasks, tasks + count, memory_order_release);
 }

@@ -7,6 +7,7 @@
 
 #include <synor/base/mem.h>
 
+#include "lane_priv.h"
 #include "worker_priv.h"
 
 #define GUESTS_DEFAULT     4

@@ -32,17 +32,17 @@
 #include <synor/base/mem.h>
 
 #include "data_priv.h"
+#include "lane_priv.h"
 #include "park_priv.h"
 #include "task_records_priv.h"
 #include "worker_priv.h"
 
-#define RETURN_BATCH  32
 #define LINK_BIAS     ((int32_t)1 << 30)
 #define ERROR_RUNNING 1 /* in syn_task.error: too late to cancel */
 
 /* ---- references and edges ---- */
 
-static struct syn_task *
+static inline struct syn_task *
 ref_task(syn_task_ref ref)
 {
     return (struct syn_task *)(uintptr_t)(ref & SYN_REF_MASK);
@@ -79,35 +79,41 @@ ref_failed(syn_task_ref ref)
     return atomic_load_explicit(&task->error, memory_order_relaxed);
 }
 
-/* Put the edge at `next` into the list of who waits for `ref`. False: that is over already. */
-static bool
-link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge)
+/* Put the edge at `next` into the list of who waits for `ref`. False: that is over already.
+ * `single`: see syn_single_threaded(). */
+static inline __attribute__((always_inline)) bool
+link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge, bool single)
 {
     struct syn_task *before = ref_task(ref);
+    uint64_t address = ref & SYN_REF_MASK, linked = (ref ^ address) | edge;
     uint64_t head = atomic_load_explicit(&before->successors, memory_order_acquire);
 
     do {
-        if (((head ^ ref) & ~SYN_REF_MASK) != 0)
+        if ((head ^ ref) >> SYN_REF_SHIFT != 0)
             return false;
-        *next = head & SYN_REF_MASK;
+        *next = head ^ ref ^ address; /* the generation is the same */
         SYN_PERTURB();
-        if (syn_single_threaded()) {
-            atomic_store_explicit(&before->successors, (head & ~SYN_REF_MASK) | edge,
-                                  memory_order_relaxed);
+        if (single) {
+            atomic_store_explicit(&before->successors, linked, memory_order_relaxed);
             return true;
         }
-    } while (!atomic_compare_exchange_weak_explicit(&before->successors, &head,
-                                                    (head & ~SYN_REF_MASK) | edge,
+    } while (!atomic_compare_exchange_weak_explicit(&before->successors, &head, linked,
                                                     memory_order_acq_rel, memory_order_acquire));
     return true;
 }
 
-/* Task being linked: how many edges it has so far, and which of the inline ones are used. */
+/* Whose record an edge that is no extra one lies in. */
+static inline struct syn_task *
+edge_task(syn_edge edge)
+{
+    return (struct syn_task *)(uintptr_t)(edge & ~(uint64_t)(SYN_TASK_BYTES - 1));
+}
+
+/* Task being linked, and how many edges it has so far: the first few lie in its record. */
 struct linking {
     struct syn_tasks *tasks;
     struct syn_task *task;
-    int32_t count;
-    unsigned inline_used;
+    unsigned count;
     int code; /* of something that it needs and that failed, or 0 */
 };
 
@@ -124,33 +130,19 @@ note_failure(struct linking *linking, syn_task_ref ref, uint64_t kind)
         linking->code = code;
 }
 
-/* `kind`: SYN_EDGE_ORDER, or 0 where it needs the result. */
-static void
-wait_for(struct linking *linking, syn_task_ref ref, uint64_t kind)
+/* The edge lies in the task's record no more: in an extra one. */
+static __attribute__((noinline)) void
+wait_by_extra(struct linking *linking, syn_task_ref ref, uint64_t kind)
 {
-    struct syn_task *task = linking->task;
-    struct syn_extra_edge *extra;
+    struct syn_extra_edge *extra = linking->tasks->edges;
 
-    if (ref == 0 || ref_task(ref) == task)
-        return;
-    if (linking->inline_used < SYN_USES_INLINE) {
-        syn_edge *edge = &task->uses[linking->inline_used].edge;
-
-        if (link_edge(ref, edge, (uintptr_t)edge | kind)) {
-            linking->inline_used++;
-            linking->count++;
-        } else {
-            note_failure(linking, ref, kind);
-        }
-        return;
-    }
-    extra = linking->tasks->edges;
     assert(extra != NULL); /* syn_tasks_reserve_edges() */
     linking->tasks->edges = (struct syn_extra_edge *)(uintptr_t)extra->next;
     if (linking->tasks->edges != NULL)
         __builtin_prefetch(linking->tasks->edges, 1);
-    extra->to = task;
-    if (link_edge(ref, &extra->next, (uintptr_t)extra | SYN_EDGE_EXTRA | kind)) {
+    extra->to = linking->task;
+    if (link_edge(ref, &extra->next, (uintptr_t)extra | SYN_EDGE_EXTRA | kind,
+                  syn_single_threaded())) {
         linking->tasks->edges_count--;
         linking->count++;
     } else {
@@ -158,6 +150,25 @@ wait_for(struct linking *linking, syn_task_ref ref, uint64_t kind)
         extra->next = (uintptr_t)linking->tasks->edges;
         linking->tasks->edges = extra;
     }
+}
+
+/* `kind`: SYN_EDGE_ORDER, or 0 where it needs the result. */
+static void
+wait_for(struct linking *linking, syn_task_ref ref, uint64_t kind)
+{
+    syn_edge *edge;
+
+    if (ref == 0 || ref_task(ref) == linking->task)
+        return;
+    if (linking->count >= SYN_USES_INLINE) {
+        wait_by_extra(linking, ref, kind);
+        return;
+    }
+    edge = &linking->task->uses[linking->count].edge;
+    if (link_edge(ref, edge, (uintptr_t)edge | kind, syn_single_threaded()))
+        linking->count++;
+    else
+        note_failure(linking, ref, kind);
 }
 
 /* ---- data ---- */
@@ -173,7 +184,7 @@ is_forgotten(const struct syn_data *data, syn_task_ref ref)
 static SYN_MUST int
 reserve_readers(struct syn_data *data, uint32_t more, struct syn_err *err)
 {
-    uint32_t kept = 0, cap = data->readers_cap * 2 + more;
+    uint32_t kept = 0, cap = data->readers_cap * (syn_data_has_many(data) ? 2 : 8) + more;
     syn_task_ref *readers = syn_data_readers(data), *grown;
 
     if (data->readers_count + more <= data->readers_cap)
@@ -326,29 +337,6 @@ settle_uses(struct syn_tasks *tasks, const struct syn_task_spec *spec, struct sy
     return SYN_OK;
 }
 
-/* Most tasks read and write data on which nobody commutes or reduces, and there is room for all
- * that: one look tells. False: it takes a closer one. Under the submission lock. */
-static inline bool
-is_plain(const struct syn_tasks *tasks, const struct syn_task_spec *spec)
-{
-    size_t edges = 0;
-
-    if (spec->run == NULL || spec->uses_count > SYN_USES_INLINE || spec->after_count > 0)
-        return false;
-    for (unsigned i = 0; i < spec->uses_count; i++) {
-        const struct syn_data *data = spec->uses[i].data;
-        enum syn_access access = spec->uses[i].access;
-
-        if (data == NULL || data->shared || access < SYN_READ || access > SYN_UPDATE)
-            return false;
-        if (access != SYN_READ)
-            edges += data->readers_count;
-        else if (data->readers_count + spec->uses_count > data->readers_cap)
-            return false;
-    }
-    return edges == 0 || edges + spec->uses_count <= tasks->edges_count;
-}
-
 /* Everything else that can fail, before anything is linked. */
 static __attribute__((noinline)) SYN_MUST int
 reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, uint8_t flags,
@@ -378,12 +366,8 @@ static SYN_MUST int
 make_more(struct syn_runtime *runtime, const struct syn_task_spec *spec, bool handle,
           struct syn_task_more **ret_more, struct syn_err *err)
 {
-    struct syn_task_more *more;
+    struct syn_task_more *more = syn_calloc(1, sizeof(*more));
 
-    *ret_more = NULL;
-    if (!handle && spec->done == NULL)
-        return SYN_OK;
-    more = syn_calloc(1, sizeof(*more));
     if (more == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a task's handle");
     atomic_init(&more->refs, handle ? 2 : 1);
@@ -394,21 +378,22 @@ make_more(struct syn_runtime *runtime, const struct syn_task_spec *spec, bool ha
     return SYN_OK;
 }
 
-static void
-fill(struct syn_task *task, const struct syn_task_spec *spec, struct syn_task_more *more)
+static inline void
+fill(struct syn_task *task, const struct syn_task_spec *spec, uint8_t flags,
+     struct syn_task_more *more)
 {
-    int priority = SYN_MAX(SYN_PRIORITY_MIN, SYN_MIN(SYN_PRIORITY_MAX, spec->priority));
+    int level = spec->priority - SYN_PRIORITY_MIN;
 
-    task->level = (uint8_t)(priority - SYN_PRIORITY_MIN);
+    if (__builtin_expect(level < 0 || level >= SYN_LEVELS, 0))
+        level = level < 0 ? 0 : SYN_LEVELS - 1;
+    task->level = (uint8_t)level;
     task->uses_count = 0;
-    task->flags = 0;
+    task->flags = flags;
     task->run = spec->run;
     task->arg = spec->arg;
     task->more = more;
     task->graph = NULL;
     atomic_store_explicit(&task->error, 0, memory_order_relaxed);
-    if (more != NULL)
-        more->self = ref_to(task);
 }
 
 void
@@ -447,6 +432,231 @@ hand_over(struct syn_runtime *runtime, struct syn_lane *lane, struct syn_task *t
     syn_worker_wake(runtime);
 }
 
+/* Take a record and link it, whatever it uses. Returns how many edges there are. */
+static SYN_MUST int
+link_any(struct linking *linking, const struct syn_task_spec *spec, uint8_t flags,
+         struct syn_task_more *more, struct syn_err *err)
+{
+    int rc = reserve(linking->tasks, spec, flags, err);
+    struct syn_task *task;
+
+    if (rc >= 0)
+        rc = syn_tasks_take(linking->tasks, &linking->task, err);
+    if (rc < 0)
+        return rc;
+    task = linking->task;
+    fill(task, spec, flags, more);
+    if (more != NULL)
+        more->self = ref_to(task);
+    atomic_store_explicit(&task->awaited, LINK_BIAS, memory_order_relaxed);
+    for (unsigned i = 0; i < spec->uses_count; i++)
+        use_data(linking, spec, &spec->uses[i]);
+    for (unsigned i = 0; i < spec->after_count; i++)
+        wait_for(linking, spec->after[i]->more->self, 0);
+    return (int)linking->count;
+}
+
+/* It is linked: it runs when everything that it waits for is over, perhaps at once. */
+static inline void
+let_loose(struct syn_runtime *runtime, struct syn_lane *lane, struct syn_task *task, int count)
+{
+    int32_t bias = LINK_BIAS - count;
+
+    if (count == 0) {
+        hand_over(runtime, lane, task, false);
+        return;
+    }
+    SYN_PERTURB();
+    syn_lane_count_tasks(lane, 1);
+    if (atomic_fetch_sub_explicit(&task->awaited, bias, memory_order_acq_rel) == bias)
+        hand_over(runtime, lane, task, true);
+}
+
+static __attribute__((noinline)) SYN_MUST int
+submit_any(struct syn_runtime *runtime, const struct syn_task_spec *spec, uint8_t flags,
+           struct syn_task **ret_task, struct syn_err *err)
+{
+    struct linking linking = {.tasks = runtime->tasks};
+    struct syn_task_more *more = NULL;
+    struct syn_lane *lane = NULL;
+    int count = 0;
+    int rc = syn_lane_of_thread(runtime, &lane, err);
+
+    if (rc == SYN_OK && (ret_task != NULL || spec->done != NULL))
+        rc = make_more(runtime, spec, ret_task != NULL, &more, err);
+    if (rc < 0)
+        return rc;
+    syn_spin_lock(&linking.tasks->order);
+    count = link_any(&linking, spec, flags, more, err);
+    syn_spin_unlock(&linking.tasks->order);
+    if (count < 0) {
+        syn_free(more);
+        return count;
+    }
+    if (__builtin_expect(linking.code < 0, 0))
+        syn_task_note_error(linking.task, linking.code);
+    if (ret_task != NULL)
+        *ret_task = linking.task;
+    let_loose(runtime, lane, linking.task, count);
+    return SYN_OK;
+}
+
+/* ---- plain submissions ----
+ *
+ * Nearly all tasks read and write a few pieces of data on which nobody commutes or reduces, and
+ * nobody asks for a handle. All that the above does for them is done here once more, in a fourth of
+ * the instructions: one look at each use tells whether it can be, before anything is changed. */
+
+enum plainness { NOT_PLAIN, PLAIN, PLAIN_AFTER_READERS };
+
+/* Is there nothing else to it, and room? Under the submission lock. */
+static inline __attribute__((always_inline)) enum plainness
+look_at_uses(const struct syn_tasks *tasks, const struct syn_task_spec *spec, bool single)
+{
+    const struct syn_use *end = spec->uses + spec->uses_count;
+    size_t edges = 0;
+
+    for (const struct syn_use *use = spec->uses; use < end; use++) {
+        struct syn_data *data = use->data;
+
+        if (__builtin_expect(data == NULL || data->shared, 0))
+            return NOT_PLAIN;
+        if (!single) /* a worker may have had it */
+            __builtin_prefetch(ref_task(data->writer), 1);
+        if (use->access == SYN_READ) {
+            if (__builtin_expect(data->readers_cap - data->readers_count < spec->uses_count, 0) &&
+                reserve_readers(data, spec->uses_count, NULL) < 0)
+                return NOT_PLAIN;
+        } else if (use->access == SYN_UPDATE || use->access == SYN_WRITE) {
+            edges += data->readers_count;
+        } else {
+            return NOT_PLAIN;
+        }
+    }
+    if (__builtin_expect(edges == 0, 1))
+        return PLAIN;
+    return edges + spec->uses_count <= tasks->edges_count ? PLAIN_AFTER_READERS : NOT_PLAIN;
+}
+
+/* Wait for it in the next place of the record, which is returned, or else by an extra edge. */
+static inline __attribute__((always_inline)) struct syn_task_use *
+wait_at(struct linking *linking, struct syn_task_use *slot, syn_task_ref ref, uint64_t kind,
+        bool single)
+{
+    if (linking != NULL && slot == &linking->task->uses[SYN_USES_INLINE])
+        wait_by_extra(linking, ref, kind);
+    else if (link_edge(ref, &slot->edge, (uintptr_t)&slot->edge | kind, single))
+        return slot + 1;
+    else if (kind == 0 && __builtin_expect(ref_failed(ref) != 0, 0))
+        syn_task_note_error(edge_task((uintptr_t)slot), ref_failed(ref));
+    return slot;
+}
+
+/* `linking` NULL: nobody reads what it writes, so each use is at most one edge, and all of these
+ * have their place in the record. Returns how many have. */
+static inline __attribute__((always_inline)) int
+link_plain(struct linking *linking, struct syn_task *task, const struct syn_task_spec *spec,
+           bool single)
+{
+    const struct syn_use *end = spec->uses + spec->uses_count;
+    struct syn_task_use *slot = task->uses;
+    syn_task_ref self = ref_to(task);
+
+    for (const struct syn_use *use = spec->uses; use < end; use++) {
+        struct syn_data *data = use->data;
+        syn_task_ref writer = data->writer;
+
+        if (writer != 0 && writer != self) {
+            uint64_t kind = use->access == SYN_WRITE ? kind_of_write(task, spec, use) : 0;
+
+            if (linking == NULL || kind == 0 || data->readers_count == 0)
+                slot = wait_at(linking, slot, writer, kind, single);
+        }
+        if (use->access == SYN_READ) {
+            syn_data_readers(data)[data->readers_count++] = self;
+            continue;
+        }
+        for (uint32_t k = 0; linking != NULL && k < data->readers_count; k++) {
+            syn_task_ref reader = syn_data_readers(data)[k];
+
+            if (reader != self)
+                slot = wait_at(linking, slot, reader, SYN_EDGE_ORDER, single);
+        }
+        if (linking != NULL)
+            data->readers_count = 0;
+        data->writer = self;
+    }
+    return (int)(slot - task->uses);
+}
+
+static __attribute__((noinline)) int
+link_after_readers(struct syn_tasks *tasks, struct syn_task *task, const struct syn_task_spec *spec)
+{
+    struct linking linking = {.tasks = tasks, .task = task};
+    int count = syn_single_threaded() ? link_plain(&linking, task, spec, true)
+                                      : link_plain(&linking, task, spec, false);
+
+    if (__builtin_expect(linking.code < 0, 0))
+        syn_task_note_error(task, linking.code);
+    return count + (int)linking.count;
+}
+
+/* False: it is not that plain, and nothing is changed. */
+static inline __attribute__((always_inline)) bool
+submit_plain(struct syn_runtime *runtime, struct syn_lane *lane, const struct syn_task_spec *spec,
+             uint8_t flags, bool single)
+{
+    struct syn_tasks *tasks = runtime->tasks;
+    struct syn_task *task;
+    enum plainness plainness;
+    int count;
+
+    syn_spin_lock(&tasks->order);
+    plainness = NOT_PLAIN;
+    task = tasks->stock;
+    if (__builtin_expect(task == NULL, 0) && syn_tasks_refill(tasks, NULL) == SYN_OK)
+        task = tasks->stock;
+    if (__builtin_expect(task != NULL, 1))
+        plainness = look_at_uses(tasks, spec, single);
+    if (plainness == NOT_PLAIN) {
+        syn_spin_unlock(&tasks->order);
+        return false;
+    }
+    syn_tasks_pop(tasks, task);
+    fill(task, spec, flags, NULL);
+    if (!single)
+        atomic_store_explicit(&task->awaited, LINK_BIAS, memory_order_relaxed);
+    if (__builtin_expect(plainness == PLAIN, 1))
+        count = link_plain(NULL, task, spec, single);
+    else
+        count = link_after_readers(tasks, task, spec);
+    syn_spin_unlock(&tasks->order);
+    if (single && count > 0) { /* none of them has ended meanwhile */
+        syn_lane_count_tasks(lane, 1);
+        atomic_store_explicit(&task->awaited, count, memory_order_relaxed);
+    } else {
+        let_loose(runtime, lane, task, count);
+    }
+    return true;
+}
+
+int
+syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec *spec,
+                        uint8_t flags, struct syn_task **ret_task, struct syn_err *err)
+{
+    struct syn_lane *lane = syn_lane_at_hand(runtime);
+
+    if (__builtin_expect(spec->run != NULL && spec->uses_count <= SYN_USES_INLINE &&
+                             spec->after_count == 0 && spec->done == NULL && ret_task == NULL &&
+                             lane != NULL,
+                         1)) {
+        if (syn_single_threaded() ? submit_plain(runtime, lane, spec, flags, true)
+                                  : submit_plain(runtime, lane, spec, flags, false))
+            return SYN_OK;
+    }
+    return submit_any(runtime, spec, flags, ret_task, err);
+}
+
 int
 syn_task_submit(struct syn_runtime *runtime, const struct syn_task_spec *spec,
                 struct syn_task **ret_task, struct syn_err *err)
@@ -454,73 +664,7 @@ syn_task_submit(struct syn_runtime *runtime, const struct syn_task_spec *spec,
     return syn_task_submit_flagged(runtime, spec, 0, ret_task, err);
 }
 
-int
-syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec *spec,
-                        uint8_t flags, struct syn_task **ret_task, struct syn_err *err)
-{
-    struct syn_tasks *tasks = runtime->tasks;
-    struct linking linking = {.tasks = tasks};
-    struct syn_task_more *more = NULL;
-    struct syn_lane *lane = NULL;
-    struct syn_task *task = NULL;
-    int rc = syn_lane_of_thread(runtime, &lane, err);
-
-    if (rc == SYN_OK)
-        rc = make_more(runtime, spec, ret_task != NULL, &more, err);
-    if (rc < 0)
-        return rc;
-    syn_spin_lock(&tasks->order);
-    if (!is_plain(tasks, spec))
-        rc = reserve(tasks, spec, flags, err);
-    if (rc == SYN_OK)
-        rc = syn_tasks_take(tasks, &task, err);
-    if (task == NULL) {
-        syn_spin_unlock(&tasks->order);
-        syn_free(more);
-        return rc;
-    }
-    fill(task, spec, more);
-    task->flags = flags;
-    atomic_store_explicit(&task->awaited, LINK_BIAS, memory_order_relaxed);
-    linking.task = task;
-    for (unsigned i = 0; i < spec->uses_count; i++)
-        use_data(&linking, spec, &spec->uses[i]);
-    for (unsigned i = 0; i < spec->after_count; i++)
-        wait_for(&linking, spec->after[i]->more->self, 0);
-    syn_spin_unlock(&tasks->order);
-    if (__builtin_expect(linking.code < 0, 0))
-        syn_task_note_error(task, linking.code);
-    if (ret_task != NULL)
-        *ret_task = task;
-    if (linking.count == 0) {
-        hand_over(runtime, lane, task, false);
-    } else {
-        int32_t bias = LINK_BIAS - linking.count;
-
-        SYN_PERTURB();
-
-        syn_lane_count_tasks(lane, 1);
-        if (atomic_fetch_sub_explicit(&task->awaited, bias, memory_order_acq_rel) == bias)
-            hand_over(runtime, lane, task, true);
-    }
-    return SYN_OK;
-}
-
 /* ---- the end of a task ---- */
-
-static void
-recycle(struct syn_worker *worker, struct syn_task *task)
-{
-    if (worker->finished == NULL)
-        worker->finished_last = task;
-    task->next = worker->finished;
-    worker->finished = task;
-    if (++worker->finished_count >= RETURN_BATCH) {
-        syn_tasks_return(worker->runtime->tasks, worker->finished, worker->finished_last);
-        worker->finished = NULL;
-        worker->finished_count = 0;
-    }
-}
 
 void
 syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct syn_task *task)
@@ -534,12 +678,12 @@ syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct sy
 
 /* One edge fewer to wait for; `code` < 0: of a task that failed. */
 static inline void
-release_one(struct syn_worker *worker, struct syn_task *task, int code)
+release_one(struct syn_worker *worker, struct syn_task *task, int code, bool single)
 {
     SYN_PERTURB();
     if (code < 0)
         syn_task_note_error(task, code);
-    if (syn_single_threaded()) {
+    if (single) {
         int32_t left = atomic_load_explicit(&task->awaited, memory_order_relaxed) - 1;
 
         atomic_store_explicit(&task->awaited, left, memory_order_relaxed);
@@ -552,7 +696,7 @@ release_one(struct syn_worker *worker, struct syn_task *task, int code)
 }
 
 static inline __attribute__((always_inline)) void
-release_all(struct syn_worker *worker, syn_edge edge, int code)
+release_all(struct syn_worker *worker, syn_edge edge, int code, bool single)
 {
     while (edge != 0) {
         struct syn_task *task;
@@ -565,27 +709,29 @@ release_all(struct syn_worker *worker, syn_edge edge, int code)
 
             next = extra->next;
             task = extra->to;
-            syn_tasks_return_edge(worker->runtime->tasks, extra);
+            syn_tasks_put_back_edge(worker, extra, single);
         } else {
             next = *(const syn_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
-            task = (struct syn_task *)(uintptr_t)(edge & ~(uint64_t)(SYN_TASK_BYTES - 1));
+            task = edge_task(edge);
         }
-        if (next != 0)
+        if (next != 0) {
             __builtin_prefetch((const void *)(uintptr_t)(next & ~SYN_EDGE_FLAGS), 1);
-        release_one(worker, task, (edge & SYN_EDGE_ORDER) != 0 ? 0 : code);
+            __builtin_prefetch(edge_task(next), 1); /* if it is no extra one: what is counted */
+        }
+        release_one(worker, task, (edge & SYN_EDGE_ORDER) != 0 ? 0 : code, single);
         edge = next;
     }
 }
 
 /* Close the list of those who wait, and take it. */
-static syn_edge
-close_successors(struct syn_task *task)
+static inline syn_edge
+close_successors(struct syn_task *task, bool single)
 {
     uint64_t head = atomic_load_explicit(&task->successors, memory_order_relaxed);
     uint64_t closed = (head & ~SYN_REF_MASK) + ((uint64_t)1 << SYN_REF_SHIFT);
 
     SYN_PERTURB();
-    if (syn_single_threaded())
+    if (single)
         atomic_store_explicit(&task->successors, closed, memory_order_relaxed);
     else
         head = atomic_exchange_explicit(&task->successors, closed, memory_order_acq_rel);
@@ -649,7 +795,7 @@ syn_task_init_captured(struct syn_task *task, const struct syn_task_spec *spec,
                        struct syn_graph *graph)
 {
     memset(task, 0, sizeof(*task));
-    fill(task, spec, NULL);
+    fill(task, spec, 0, NULL);
     task->graph = graph;
 }
 
@@ -675,30 +821,37 @@ static __attribute__((noinline, cold)) void
 end_failed(struct syn_worker *worker, struct syn_task *task, int code)
 {
     mark_failed(task, code);
-    release_all(worker, close_successors(task), code);
+    release_all(worker, close_successors(task, false), code, false);
     if (task->more != NULL)
         (void)syn_task_announce(task->more, code); /* not the last: it is kept */
     syn_tasks_keep_failed(worker->runtime->tasks, task);
 }
 
-static void
-end(struct syn_worker *worker, struct syn_task *task, int code)
+static inline __attribute__((always_inline)) void
+end_well(struct syn_worker *worker, struct syn_task *task, bool single)
 {
     struct syn_task_more *more = task->more;
 
+    release_all(worker, close_successors(task, single), SYN_OK, single);
+    if (__builtin_expect(more != NULL, 0)) {
+        if (!syn_task_announce(more, SYN_OK))
+            return;
+        syn_free(more);
+    }
+    syn_tasks_recycle(worker, task, single);
+}
+
+static inline void
+end(struct syn_worker *worker, struct syn_task *task, int code)
+{
     if (__builtin_expect((task->flags & SYN_TASK_HOLDS) != 0, 0))
         syn_data_let_go(worker, task);
-    if (__builtin_expect(code < 0, 0)) {
+    if (__builtin_expect(code < 0, 0))
         end_failed(worker, task, code);
-        return;
-    }
-    release_all(worker, close_successors(task), SYN_OK);
-    if (more == NULL) {
-        recycle(worker, task);
-    } else if (syn_task_announce(more, SYN_OK)) {
-        syn_free(more);
-        recycle(worker, task);
-    }
+    else if (syn_single_threaded())
+        end_well(worker, task, true);
+    else
+        end_well(worker, task, false);
 }
 
 void
@@ -709,7 +862,7 @@ syn_task_run(struct syn_worker *worker, struct syn_task *task)
     bool over = true;
     int code;
 
-    if (task->run == NULL) { /* it ran, see syn_task_finish() */
+    if (__builtin_expect(task->run == NULL, 0)) { /* it ran, see syn_task_finish() */
         end(worker, task, (int)(intptr_t)task->arg);
         return;
     }
@@ -720,7 +873,7 @@ syn_task_run(struct syn_worker *worker, struct syn_task *task)
         undefer(worker);
     }
     code = syn_task_begin(task);
-    if (code == 0 || (task->flags & SYN_TASK_ALWAYS) != 0) {
+    if (__builtin_expect(code == 0 || (task->flags & SYN_TASK_ALWAYS) != 0, 1)) {
         worker->current = task;
         worker->current_code = code;
         code = task->run(worker, at, task->arg);
@@ -730,6 +883,21 @@ syn_task_run(struct syn_worker *worker, struct syn_task *task)
     }
     if (over)
         end(worker, task, SYN_MIN(code, 0));
+}
+
+void
+syn_task_run_row(struct syn_worker *worker, struct syn_task *task)
+{
+    /* No longer than it may be before the worker looks whether it is done waiting. */
+    uint32_t most = SYN_MIN(worker->chunk, worker->pace_left), count = 0;
+
+    do {
+        syn_task_run(worker, task);
+        task = ++count < most ? syn_worker_next(worker) : NULL;
+    } while (task != NULL && task->graph == NULL);
+    syn_worker_count(worker, count);
+    if (task != NULL)
+        syn_worker_push(worker, task);
 }
 
 /* ---- tasks that end later ---- */

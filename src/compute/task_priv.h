@@ -125,6 +125,24 @@ void syn_task_init_captured(struct syn_task *task, const struct syn_task_spec *s
                             struct syn_graph *graph);
 /* It will not run, if it has not begun. */
 void syn_task_note_error(struct syn_task *task, int code);
+/* What the worker would run next, if that is a task of its own and nothing else is to be looked at
+ * first: what is urgent, or that somebody wakes for what is in the background. */
+static inline struct syn_task *
+syn_worker_next(struct syn_worker *worker)
+{
+    uint32_t urgent = atomic_load_explicit(&worker->runtime->urgent, memory_order_acquire);
+    struct syn_task *task = worker->ready;
+
+    if (task == NULL || urgent != 0)
+        return NULL;
+    SYN_PERTURB();
+    if (task->next != NULL && syn_worker_should_share(worker))
+        return NULL;
+    worker->ready = task->next;
+    worker->ready_count--;
+    return task;
+}
+
 /* graph.c: run a captured task to its end and release what waited for it; then perhaps some more
  * that are ready. */
 void syn_graph_run_tasks(struct syn_worker *worker, struct syn_task *task);

@@ -12,32 +12,59 @@
 
 #include <synor/base/mem.h>
 
-#define SLAB_FIRST 512               /* tasks; then */
-#define SLAB_BYTES ((size_t)2 << 20) /* a huge page, where they are to be had */
+#define SLAB_FIRST 512 /* tasks */
 #define SLAB_EDGES 256
 #define CARVED     32    /* records made at a time: a page */
 #define FAILED_MAX 65536 /* failures remembered; the oldest is forgotten first */
+/* What the head of a slab takes, in whole records. */
+#define HEADER \
+    ((sizeof(struct syn_task_slab) + SYN_TASK_BYTES - 1) / SYN_TASK_BYTES * SYN_TASK_BYTES)
 
-struct syn_task_slab {
-    struct syn_task_slab *next;
+struct syn_edge_slab {
+    struct syn_edge_slab *next;
+    struct syn_extra_edge edges[SLAB_EDGES];
 };
 
+/* The first one is small: many a runtime needs no more. */
 static SYN_MUST int
 more_tasks(struct syn_tasks *tasks, struct syn_err *err)
 {
     bool first = tasks->slabs == NULL;
-    size_t bytes = first ? (size_t)(SLAB_FIRST + 1) * SYN_TASK_BYTES : SLAB_BYTES;
-    struct syn_task_slab *slab = syn_alloc_aligned(first ? SYN_TASK_BYTES : SLAB_BYTES, bytes);
+    size_t bytes = first ? HEADER + (size_t)SLAB_FIRST * SYN_TASK_BYTES : SYN_SLAB_BYTES;
+    struct syn_task_slab *slab = syn_alloc_aligned(SYN_SLAB_BYTES, bytes);
 
     if (slab == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for tasks");
     if (!first)
         (void)madvise(slab, bytes, MADV_HUGEPAGE);
+    memset(slab, 0, sizeof(*slab));
+    slab->low = SYN_SLAB_WORDS;
     slab->next = tasks->slabs;
     tasks->slabs = slab;
-    tasks->fresh = (struct syn_task *)(void *)((char *)slab + SYN_TASK_BYTES);
-    tasks->fresh_count = bytes / SYN_TASK_BYTES - 1;
+    tasks->fresh = (struct syn_task *)(void *)((char *)slab + HEADER);
+    tasks->fresh_count = (bytes - HEADER) / SYN_TASK_BYTES;
     return SYN_OK;
+}
+
+/* Put the records of the first word that has some into the stock, which is empty. */
+static void
+restock(struct syn_tasks *tasks, struct syn_task_slab *slab)
+{
+    struct syn_task *first = (struct syn_task *)(void *)slab, **last = &tasks->stock;
+    size_t word = slab->low;
+
+    while (word < SYN_SLAB_WORDS && slab->free[word] == 0)
+        word++;
+    slab->low = word;
+    if (word == SYN_SLAB_WORDS)
+        return;
+    for (uint64_t bits = slab->free[word]; bits != 0; bits &= bits - 1) {
+        *last = first + word * 64 + (unsigned)__builtin_ctzll(bits);
+        last = &(*last)->next;
+    }
+    *last = NULL;
+    slab->free[word] = 0;
+    slab->low = word + 1;
 }
 
 /* Make some of the slab's records, in the order of their addresses. */
@@ -61,14 +88,14 @@ carve(struct syn_tasks *tasks)
 static SYN_MUST int
 more_edges(struct syn_tasks *tasks, struct syn_err *err)
 {
-    struct syn_task_slab *slab = syn_alloc((SLAB_EDGES + 1) * sizeof(struct syn_extra_edge));
+    struct syn_edge_slab *slab = syn_alloc(sizeof(*slab));
     struct syn_extra_edge *edges;
 
     if (slab == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for dependencies");
-    slab->next = tasks->slabs;
-    tasks->slabs = slab;
-    edges = (struct syn_extra_edge *)(void *)slab + 1;
+    slab->next = tasks->edge_slabs;
+    tasks->edge_slabs = slab;
+    edges = slab->edges;
     for (size_t i = SLAB_EDGES; i-- > 0;) {
         edges[i].next = (uintptr_t)tasks->edges;
         tasks->edges = &edges[i];
@@ -84,6 +111,9 @@ syn_tasks_refill(struct syn_tasks *tasks, struct syn_err *err)
 
     if (atomic_load_explicit(&tasks->returned, memory_order_relaxed) != NULL)
         tasks->stock = atomic_exchange_explicit(&tasks->returned, NULL, memory_order_acquire);
+    for (struct syn_task_slab *slab = tasks->slabs; slab != NULL && tasks->stock == NULL;
+         slab = slab->next)
+        restock(tasks, slab);
     if (tasks->stock != NULL)
         return SYN_OK;
     if (tasks->fresh_count == 0)
@@ -136,13 +166,14 @@ syn_tasks_return(struct syn_tasks *tasks, struct syn_task *first, struct syn_tas
 }
 
 void
-syn_tasks_return_edge(struct syn_tasks *tasks, struct syn_extra_edge *edge)
+syn_tasks_return_edges(struct syn_tasks *tasks, struct syn_extra_edge *first,
+                       struct syn_extra_edge *last)
 {
     struct syn_extra_edge *top = atomic_load_explicit(&tasks->returned_edges, memory_order_relaxed);
 
     do {
-        edge->next = (uintptr_t)top;
-    } while (!atomic_compare_exchange_weak_explicit(&tasks->returned_edges, &top, edge,
+        last->next = (uintptr_t)top;
+    } while (!atomic_compare_exchange_weak_explicit(&tasks->returned_edges, &top, first,
                                                     memory_order_release, memory_order_relaxed));
 }
 
@@ -166,6 +197,10 @@ syn_tasks_free(struct syn_runtime *runtime)
     if (tasks == NULL)
         return;
     for (struct syn_task_slab *slab = tasks->slabs, *next; slab != NULL; slab = next) {
+        next = slab->next;
+        syn_free(slab);
+    }
+    for (struct syn_edge_slab *slab = tasks->edge_slabs, *next; slab != NULL; slab = next) {
         next = slab->next;
         syn_free(slab);
     }

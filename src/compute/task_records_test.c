@@ -50,6 +50,47 @@ test_records_are_made_as_needed(void **state)
     (void)syn_runtime_free(runtime);
 }
 
+/* Records that came back in any order are used again in that of their addresses. */
+#define MANY 3000U
+
+static void
+test_records_come_back_in_order(void **state)
+{
+    struct syn_runtime *runtime = one_seat();
+    struct syn_tasks *tasks = runtime->tasks;
+    struct syn_task *before = NULL, *task;
+    struct syn_data *data[7];
+    uint32_t unused = 0, turns = 0;
+    struct syn_err err;
+
+    (void)state;
+    if (!syn_single_threaded())
+        skip();
+    for (unsigned i = 0; i < SYN_LEN(data); i++)
+        assert_done(syn_data_new(runtime, NULL, 8, &data[i], &err), &err);
+    for (uint32_t i = 0; i < MANY; i++) {
+        struct syn_use uses[2] = {{data[i * 5 % 7], SYN_UPDATE}, {data[i * 3 % 7], SYN_READ}};
+        struct syn_task_spec spec = {.run = return_ok, .uses = uses, .uses_count = 2};
+
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+    }
+    syn_runtime_wait(runtime);
+    for (struct syn_task *fresh = tasks->stock; fresh != NULL; fresh = fresh->next)
+        unused++; /* made, but not used yet */
+    assert_true(unused < 64);
+    tasks->stock = NULL;
+    for (uint32_t i = 0; i < MANY; i++) {
+        assert_done(syn_tasks_take(tasks, &task, &err), &err);
+        turns += before != NULL && task < before;
+        assert_ptr_not_equal(task, before);
+        before = task;
+    }
+    assert_true(turns <= 2); /* another slab lies where it lies */
+    for (unsigned i = 0; i < SYN_LEN(data); i++)
+        (void)syn_data_free(data[i]);
+    (void)syn_runtime_free(runtime);
+}
+
 /* One seat, two threads: what one of them runs, the other one links to. */
 #define FEEDS 30000U
 
@@ -108,12 +149,70 @@ test_one_seat_and_two_threads(void **state)
     (void)syn_runtime_free(feeding.runtime);
 }
 
+/* Many read what one then writes: most edges to that one lie beside its record, and what they lie
+ * in is used again. */
+#define READING 40U
+
+static int
+see_readers(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)worker;
+    (void)at;
+    assert_int_equal(atomic_exchange((_Atomic uint32_t *)arg, 0), READING);
+    return SYN_OK;
+}
+
+static void
+write_after_readers(struct syn_runtime *runtime, struct syn_data *data, _Atomic uint32_t *runs)
+{
+    struct syn_err err;
+
+    for (unsigned i = 0; i <= READING; i++) {
+        struct syn_use use = {data, i < READING ? SYN_READ : SYN_UPDATE};
+        struct syn_task_spec spec = {.run = i < READING ? count_run : see_readers,
+                                     .arg = runs,
+                                     .uses = &use,
+                                     .uses_count = 1};
+
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+    }
+}
+
+static void
+test_edges_come_back(void **state)
+{
+    struct syn_runtime *runtime = one_seat();
+    const struct syn_tasks *tasks = runtime->tasks;
+    _Atomic uint32_t runs = 0;
+    size_t edges = 0;
+    struct syn_data *data;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_data_new(runtime, &runs, sizeof(runs), &data, &err), &err);
+    for (unsigned round = 0; round < 100; round++) {
+        write_after_readers(runtime, data, &runs);
+        syn_runtime_wait(runtime);
+        assert_int_equal(atomic_load(&runs), 0);
+        if (round == 0)
+            edges = tasks->edges_count;
+    }
+    if (syn_single_threaded())
+        assert_int_equal(tasks->edges_count, edges); /* else some wait to be given back */
+    assert_true(tasks->edges_count < 1000);
+    (void)syn_data_free(data);
+    (void)syn_runtime_free(runtime);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_records_are_made_as_needed),
+        cmocka_unit_test(test_records_come_back_in_order),
+        cmocka_unit_test(test_edges_come_back),
         cmocka_unit_test(test_one_seat_and_two_threads),
+        {"test_edges_come_back_after_threads", test_edges_come_back, NULL, NULL, NULL},
     };
 
     return cmocka_run_group_tests_name("task_records", tests, NULL, NULL);

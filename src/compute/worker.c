@@ -8,6 +8,7 @@
  * them on its pile, from where others take: half where calls are short, all but the next one where
  * they are long, so that nothing is stuck behind a long call. How long calls are it knows from a
  * look at the clock every PACE_CALLS calls, or every call when they are long. */
+#include "lane_priv.h"
 #include "worker_priv.h"
 
 #include <string.h>
@@ -171,12 +172,10 @@ take_pile(struct syn_worker *worker, struct syn_pile *pile)
 static void
 run_task(struct syn_worker *worker, struct syn_task *task)
 {
-    if (task->graph != NULL) {
+    if (task->graph != NULL)
         syn_graph_run_tasks(worker, task);
-        return;
-    }
-    syn_task_run(worker, task);
-    syn_worker_count(worker, 1);
+    else
+        syn_task_run_row(worker, task);
 }
 
 /* Who puts a task into a level while it works wakes nobody, since it looks there next. Before it

@@ -72,7 +72,8 @@ struct syn_worker {
     struct syn_task *current;                  /* being run; NULL once it is to end later */
     int current_code;                          /* what it has to end with, or 0 */
     struct syn_task *finished, *finished_last; /* to be given back, see task.c */
-    uint32_t finished_count;
+    uint32_t finished_count, spare_count;
+    struct syn_extra_edge *spare, *spare_last; /* edges, the same */
     struct syn_call_item batch[SYN_CHUNK_MAX];
 
     _Alignas(SYN_LINE) _Atomic uint64_t executed; /* written by the owner, read by who waits */
@@ -179,23 +180,6 @@ void syn_fork_want(struct syn_worker *thief);
 /* Does anybody have a published offer? */
 bool syn_fork_any(const struct syn_worker *worker);
 
-/* ---- lane.c ---- */
-
-SYN_MUST int syn_lane_of_thread(struct syn_runtime *runtime, struct syn_lane **ret_lane,
-                                struct syn_err *err);
-SYN_MUST int syn_lane_put(struct syn_lane *lane, void (*run)(void *arg), void *arg,
-                          struct syn_err *err);
-/* Move up to `most` calls into `out`, a fair part of what is there. */
-uint32_t syn_lane_take(struct syn_lane *lane, struct syn_call_item *out, uint32_t most,
-                       unsigned takers);
-bool syn_lane_empty(const struct syn_lane *lane);
-/* So many more tasks do not go through the lane but will be executed; before they can be. */
-void syn_lane_count_tasks(struct syn_lane *lane, uint64_t count);
-/* Calls and tasks submitted, ever. */
-uint64_t syn_lane_submitted(const struct syn_lane *lane);
-/* The runtime ends: give its lanes back, now or when the threads that have them notice. */
-void syn_lanes_end(struct syn_runtime *runtime);
-
 /* ---- task.c ---- */
 
 SYN_MUST int syn_tasks_new(struct syn_runtime *runtime, struct syn_err *err);
@@ -204,5 +188,7 @@ void syn_tasks_free(struct syn_runtime *runtime);
 void syn_tasks_forget_failures(struct syn_runtime *runtime);
 /* Run a ready task to its end and release what waited for it. */
 void syn_task_run(struct syn_worker *worker, struct syn_task *task);
+/* The same, count it, and then perhaps run some more that are ready. */
+void syn_task_run_row(struct syn_worker *worker, struct syn_task *task);
 
 #endif

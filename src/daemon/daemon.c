@@ -21,6 +21,7 @@
 #include <synor/daemon/agent.h>
 #include <synor/daemon/daemon.h>
 #include <synor/daemon/server.h>
+#include <synor/runtime/container.h>
 
 #include "privilege_priv.h"
 
@@ -200,14 +201,17 @@ start_agent(void *arg)
     const struct syn_daemon_options *given = process->options;
     static const char *const devices_argv[] = {"/proc/self/exe", "compute", "devices",
                                                "list",           "--json",  NULL};
+    char containerd[PATH_MAX_BYTES] = "";
     struct syn_agent_options options = {.data_dir = given->data_dir,
                                         .region = given->region,
                                         .labels = given->labels,
                                         .bandwidth_bps = given->bandwidth_bps,
                                         .offer = given->offer,
+                                        .namespace_sandbox = given->namespace_sandbox,
                                         .gpu_sharing = given->gpu_sharing,
                                         .mps_pipes = given->mps_pipes,
                                         .driver = given->runtime,
+                                        .containerd = given->containerd != NULL ? containerd : NULL,
                                         .dns = given->dns,
                                         .mesh = given->mesh,
                                         .name = given->name,
@@ -215,6 +219,11 @@ start_agent(void *arg)
                                         .devices_argv = devices_argv};
     struct syn_err err = {0};
 
+    if (given->containerd != NULL &&
+        syn_container_parse(given->containerd, containerd, sizeof(containerd), &err) < 0) {
+        give_up(process, &err);
+        return NULL;
+    }
     options.server = process->server != NULL ? syn_server_socket(process->server) : given->server;
     options.token = process->server != NULL ? syn_server_join_token(process->server) : given->token;
     options.fingerprint = process->server != NULL ? NULL : given->fingerprint;
@@ -330,6 +339,9 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .https_port = options->https_port,
                                             .function_program = "/proc/self/exe",
                                             .function_listen = options->function_listen,
+                                            .function_access_log = options->function_access_log,
+                                            .function_tls_listen = options->function_tls_listen,
+                                            .function_tls_certs = options->function_tls_certs,
                                             .log_level = options->log_level,
                                             .log_json = options->log_json,
                                             .webhook_private = options->webhook_private,
@@ -386,4 +398,14 @@ syn_daemon_agent(const struct syn_daemon_options *options)
     if (!ready)
         return fail(options, &err);
     return rc < 0 ? 1 : rc;
+}
+
+int
+syn_daemon_runtime_config(const char *data_dir, const char *config, struct syn_buf *out,
+                          struct syn_err *err)
+{
+    char root[PATH_MAX_BYTES + 16];
+
+    (void)snprintf(root, sizeof(root), "%s/agent/runtime", data_dir);
+    return syn_container_config(root, config, out, err);
 }

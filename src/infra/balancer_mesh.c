@@ -7,7 +7,10 @@
  *
  * Who may call whom lies in the map of routes: "f1@10.0.0.7 web.a.mesh" says whose an address is,
  * "f1|web.a.mesh|10.127.0.5:80 b7" where the pair leads, and what is not there is refused. The pair
- * is looked up for each request, so that a change of rules holds for open connections too. */
+ * is looked up for each request, so that a change of rules holds for open connections too.
+ *
+ * HAProxy knows the address before NAT of IPv4 alone. Of IPv6 the address is left as it was and the
+ * port alone is changed, to that of the front: "f3|web.a.mesh|fd53::a7f:5:20000". */
 #include "balancer_priv.h"
 
 #include <arpa/inet.h>
@@ -29,12 +32,13 @@ int
 lb_caller_key(unsigned door, const struct syn_balancer_caller *caller, char ret[LB_KEY_SIZE],
               struct syn_err *err)
 {
-    char text[INET_ADDRSTRLEN];
-    uint8_t bin[4];
+    char text[INET6_ADDRSTRLEN];
+    uint8_t bin[16];
+    int family = caller->address != NULL && strchr(caller->address, ':') ? AF_INET6 : AF_INET;
 
-    if (caller->address == NULL || inet_pton(AF_INET, caller->address, bin) != 1)
+    if (caller->address == NULL || inet_pton(family, caller->address, bin) != 1)
         return SYN_FAIL(err, SYN_E_INVALID, "a caller's address is none");
-    (void)inet_ntop(AF_INET, bin, text, sizeof(text));
+    (void)inet_ntop(family, bin, text, sizeof(text));
     (void)snprintf(ret, LB_KEY_SIZE, "f%u@%s", door, text);
     return SYN_OK;
 }
@@ -53,14 +57,19 @@ lb_pair_key(unsigned door, const struct syn_balancer_frontend *frontend,
             const struct syn_balancer_pair *pair, char ret[LB_KEY_SIZE], struct syn_err *err)
 {
     bool in = frontend->mesh == SYN_BALANCER_MESH_IN;
-    char address[LB_ADDRESS_SIZE];
+    char address[LB_ADDRESS_SIZE] = "";
     int rc = name_check(pair->caller, in, err);
 
     if (rc == SYN_OK)
         rc = in ? name_check(pair->callee, false, err) : lb_address(pair->callee, address, err);
     if (rc < 0)
         return rc;
-    (void)snprintf(ret, LB_KEY_SIZE, "f%u|%s|%s", door, pair->caller, in ? pair->callee : address);
+    if (address[0] == '[') /* HAProxy puts no brackets around it */
+        (void)snprintf(ret, LB_KEY_SIZE, "f%u|%s|%.*s%s", door, pair->caller,
+                       (int)strcspn(address + 1, "]"), address + 1, strrchr(address, ':'));
+    else
+        (void)snprintf(ret, LB_KEY_SIZE, "f%u|%s|%s", door, pair->caller,
+                       in ? pair->callee : address);
     if (pair->route > 0)
         (void)snprintf(ret + strlen(ret), LB_KEY_SIZE - strlen(ret), "/r%u", pair->route);
     lower(ret);

@@ -30,8 +30,8 @@ struct mesh {
     struct syn_balancer_backend to_db, in_db;
     struct syn_balancer_caller callers[2];
     struct syn_balancer_pair out_pair, in_pair;
-    struct syn_balancer_frontend near_fronts[2], in; /* OUT, and an IN that nobody comes to */
-    char idle[32];
+    struct syn_balancer_frontend near_fronts[3], in; /* OUT, and an IN that nobody comes to */
+    char idle[32], six[32], any6[32];
     struct syn_balancer_cert web, db;
     struct syn_balancer_table near_table, far_table;
     struct syn_buf answer;
@@ -227,6 +227,41 @@ test_policy(void **state)
     expect_call(mesh, WEB, "", " 403 ");
     assert_int_equal(syn_balancer_pid(mesh->near.balancer), near);
     assert_int_equal(syn_balancer_pid(mesh->far.balancer), far);
+}
+
+/* A front of IPv6 beside the other, at the same port: callers and pairs of its own. */
+static void
+test_six(void **state)
+{
+    struct mesh *mesh = *state;
+    const struct syn_balancer_caller caller = {"0::1", "web.acme.mesh"};
+    struct syn_balancer_pair pair = {"web.acme.mesh", mesh->six, "web/db", 0};
+    struct syn_balancer_frontend *front = &mesh->near_fronts[2];
+    int near;
+
+    (void)snprintf(mesh->six, sizeof(mesh->six), "[::1]:%u", mesh->near.port);
+    (void)snprintf(mesh->any6, sizeof(mesh->any6), "[::]:%u", mesh->near.port);
+    *front = mesh->near_fronts[0];
+    front->id = "out6";
+    front->address = mesh->any6;
+    front->callers = &caller;
+    front->caller_count = 1;
+    front->pairs = &pair;
+    mesh->near_table.frontend_count = 3;
+    node_set(&mesh->far, &mesh->far_table);
+    node_set(&mesh->near, &mesh->near_table);
+    near = syn_balancer_pid(mesh->near.balancer);
+    expect_call(mesh, "::1", "", SYN_BALANCER_CALLER ": web.acme.mesh\r\n");
+    expect_call(mesh, WEB, "", SYN_BALANCER_CALLER ": web.acme.mesh\r\n");
+    front->pair_count = 0;
+    node_set(&mesh->near, &mesh->near_table);
+    expect_call(mesh, "::1", "", " 403 ");
+    expect_call(mesh, WEB, "", " 200 ");
+    front->pair_count = 1;
+    front->caller_count = 0;
+    node_set(&mesh->near, &mesh->near_table);
+    assert_string_equal(call(mesh, "::1", ""), "");
+    assert_int_equal(syn_balancer_pid(mesh->near.balancer), near);
 }
 
 /* Who is at the other end is not who it should be, or is nobody's: nothing is said to it. */
@@ -656,6 +691,7 @@ main(void)
         meshed(test_rate),   meshed(test_here_and_there), meshed(test_outliers),
         meshed(test_tcp),    meshed(test_routes),         meshed(test_bad_matches),
         meshed(test_mirror), meshed(test_retry_budget),   meshed(test_rotation),
+        meshed(test_six),
     };
 
     return cmocka_run_group_tests(tests, have_haproxy, NULL);

@@ -19,6 +19,7 @@
 #include <synor/infra/crypto.h>
 
 #define LB_ADDRESS_SIZE  64
+#define LB_ANY6          "[::]:" /* before a port: every address of IPv6 */
 #define LB_KEY_SIZE      (SYN_BALANCER_HOST_MAX + SYN_BALANCER_PATH_MAX + 32) /* or two hosts */
 #define LB_SPARES_MAX    512 /* backends, of all shapes */
 #define LB_COOKIE_KEY    33  /* hexadecimal, and a zero */

@@ -86,11 +86,15 @@ match_line(const struct syn_balancer_match *match, bool first, struct syn_buf *o
                                       [SYN_BALANCER_EXACT] = "str",
                                       [SYN_BALANCER_PREFIX] = "beg"};
     char address[LB_ADDRESS_SIZE];
+    bool six;
 
     if (lb_address(match->callee, address, NULL) < 0) /* it was checked */
         return;
-    syn_buf_addf(out, "  http-request set-var(txn.route) str(/r%u) if { var(sess.key) -m end |%s }",
-                 match->route, address);
+    six = address[0] == '['; /* HAProxy puts no brackets around it */
+    syn_buf_addf(out,
+                 "  http-request set-var(txn.route) str(/r%u) if { var(sess.key) -m end |%.*s%s }",
+                 match->route, six ? (int)strcspn(address + 1, "]") : (int)strlen(address),
+                 address + six, six ? strrchr(address, ':') : "");
     if (!first)
         syn_buf_adds(out, " !{ var(txn.route) -m found }");
     if (match->path != NULL)

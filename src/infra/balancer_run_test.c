@@ -797,6 +797,30 @@ test_address_of_another_balancer(void **state)
     syn_free(other);
 }
 
+/* Every address of both families: who comes by IPv4 looks like that. */
+static void
+test_both_families(void **state)
+{
+    static const struct {
+        const char *from, *seen;
+    } rows[] = {{"127.0.0.1", "X-Forwarded-For: 127.0.0.1\r\n"},
+                {"127.0.0.2", "X-Forwarded-For: 127.0.0.2\r\n"},
+                {"::1", "X-Forwarded-For: ::1\r\n"}};
+    struct site *site = *state;
+
+    (void)snprintf(site->address, sizeof(site->address), "[::]:%u", site->port);
+    site_set(site);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        ask_from(rows[i].from, site->port, "h", "/", "", &site->answer);
+        if (!has(syn_buf_text(&site->answer), rows[i].seen))
+            fail_msg("from %s: \"%s\"", rows[i].from, syn_buf_text(&site->answer));
+    }
+    (void)snprintf(site->address, sizeof(site->address), "[::1]:%u", site->port);
+    site_set(site);
+    ask_from("::1", site->port, "h", "/", "", &site->answer);
+    assert_true(has(syn_buf_text(&site->answer), " 200 "));
+}
+
 static void
 test_spare_addresses(void **state)
 {
@@ -912,6 +936,7 @@ main(void)
         real(test_adopted),
         real(test_address_in_use),
         real(test_address_of_another_balancer),
+        real(test_both_families),
         real(test_spare_addresses),
         real(test_counters_go_on),
     };

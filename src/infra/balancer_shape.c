@@ -313,7 +313,14 @@ bind_line(const struct lb_model *model, const struct syn_balancer_frontend *fron
     bool mesh = frontend->mesh != SYN_BALANCER_NO_MESH;
     int rc = SYN_OK;
 
-    syn_buf_addf(out, "  bind %s", door->address);
+    /* Every address of IPv6 is every one of IPv4 as well, but in a mesh, where each has a front: in
+     * two sockets, whatever the kernel's default is, so that clients of IPv4 look like that. */
+    if (!syn_str_starts(door->address, LB_ANY6))
+        syn_buf_addf(out, "  bind %s", door->address);
+    else if (mesh)
+        syn_buf_addf(out, "  bind %s v6only", door->address);
+    else
+        syn_buf_addf(out, "  bind 0.0.0.0%s,%s v6only", strrchr(door->address, ':'), door->address);
     if (frontend->accept_proxy)
         syn_buf_adds(out, " accept-proxy");
     if (mesh)

@@ -190,23 +190,42 @@ origin_stop(struct origin *origin)
 
 /* --- clients ---------------------------------------------------------------------------------- */
 
+/* The loopback of the family of `source`. */
+static socklen_t
+loopback(const char *source, unsigned port, struct sockaddr_storage *from,
+         struct sockaddr_storage *to)
+{
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+
+    if (source != NULL && strchr(source, ':') != NULL) {
+        memcpy(from, &six, sizeof(six));
+        six.sin6_port = htons((uint16_t)port);
+        memcpy(to, &six, sizeof(six));
+        return sizeof(six);
+    }
+    four.sin_port = htons((uint16_t)port);
+    memcpy(to, &four, sizeof(four));
+    four.sin_port = 0;
+    if (source != NULL && inet_pton(AF_INET, source, &four.sin_addr) != 1)
+        return 0;
+    memcpy(from, &four, sizeof(four));
+    return sizeof(four);
+}
+
 static int
 dial(const char *source, unsigned port)
 {
-    struct sockaddr_in from = {.sin_family = AF_INET};
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_storage from, address;
+    socklen_t len = loopback(source, port, &from, &address);
     struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = len == 0 ? -1 : socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    if (source != NULL && (inet_pton(AF_INET, source, &from.sin_addr) != 1 ||
-                           bind(fd, (const struct sockaddr *)&from, sizeof(from)) < 0)) {
-        (void)close(fd);
+    if (fd < 0)
         return -1;
-    }
-    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    if ((source == NULL || bind(fd, (const struct sockaddr *)&from, len) == 0) &&
+        connect(fd, (const struct sockaddr *)&address, len) == 0)
         return fd;
     (void)close(fd);
     return -1;

@@ -35,7 +35,7 @@ unsigned free_port(void);
 /** Connect, ask, read everything: the whole answer. Empty: refused, or broken off at once. */
 void ask(unsigned port, const char *host, const char *path, const char *headers,
          struct syn_buf *out);
-/** The same from an address of the loopback, as `load_start_from` does. */
+/** The same from an address of the loopback, which may be ::1, as `load_start_from` does. */
 void ask_from(const char *source, unsigned port, const char *host, const char *path,
               const char *headers, struct syn_buf *out);
 

@@ -18,6 +18,7 @@
 #include <synor/base/test.h>
 
 #define CONNS_MAX     8
+#define CANNED_MAX    8
 #define STREAMS_MAX   64
 #define REQUEST_MAX   ((size_t)1 << 20)
 #define HEAD          ((size_t)5)
@@ -45,6 +46,11 @@ struct peer {
     bool hang_up;
 };
 
+struct canned {
+    char path[64]; /* "": none */
+    struct syn_buf answer, asked;
+};
+
 struct grpc_server {
     int listener, wake;
     char address[256];
@@ -54,6 +60,8 @@ struct grpc_server {
     atomic_uint connections;
     _Atomic uint64_t sent;
     struct peer peers[CONNS_MAX];
+    pthread_mutex_t lock; /* of what is canned */
+    struct canned canned[CANNED_MAX];
 };
 
 /* --- answers ---------------------------------------------------------------------------------- */
@@ -119,10 +127,10 @@ answer(struct stream *stream, const char *http, const char *content)
 }
 
 static void
-answer_fail(struct stream *stream)
+answer_fail(struct stream *stream, const char *status)
 {
     const nghttp2_nv head[] = {pair(":status", "200"), pair("content-type", "application/grpc"),
-                               pair("grpc-status", "5"),
+                               pair("grpc-status", status),
                                pair("grpc-message", "no such thing: %C3%A4%zz")};
 
     assert_int_equal(
@@ -207,11 +215,33 @@ answer_health(struct stream *stream)
     if (syn_str_eq(name, "stall"))
         return;
     if (name[0] != '\0' && !syn_str_eq(name, "down")) {
-        answer_fail(stream);
+        answer_fail(stream, "5");
         return;
     }
     set_answer(stream, name[0] == '\0' ? serving : down, sizeof(serving) - 1);
     answer(stream, "200", "application/grpc");
+}
+
+/* False: nothing is canned under its path. */
+static bool
+answer_canned(struct stream *stream)
+{
+    struct grpc_server *server = stream->peer->server;
+    struct canned *canned = NULL;
+
+    (void)pthread_mutex_lock(&server->lock);
+    for (size_t i = 0; !canned && i < CANNED_MAX; i++) {
+        if (syn_str_eq(server->canned[i].path, stream->path))
+            canned = &server->canned[i];
+    }
+    if (canned) {
+        syn_buf_add(&canned->asked, stream->request + HEAD, stream->len - HEAD);
+        set_answer(stream, canned->answer.data, canned->answer.len);
+    }
+    (void)pthread_mutex_unlock(&server->lock);
+    if (canned)
+        answer(stream, "200", "application/grpc");
+    return canned != NULL;
 }
 
 static void
@@ -221,6 +251,12 @@ serve(struct stream *stream)
     const char *how = stream->path + strlen("/t/");
 
     stream->parts = 1;
+    if (answer_canned(stream))
+        return;
+    if (!syn_str_starts(stream->path, "/t/") && !syn_str_starts(stream->path, "/grpc.health.")) {
+        answer_fail(stream, "12");
+        return;
+    }
     if (syn_str_eq(stream->path, "/grpc.health.v1.Health/Check")) {
         answer_health(stream);
         return;
@@ -230,7 +266,7 @@ serve(struct stream *stream)
         return;
     }
     if (syn_str_eq(how, "Fail")) {
-        answer_fail(stream);
+        answer_fail(stream, "5");
     } else if (syn_str_eq(how, "Page") || syn_str_eq(how, "Missing")) {
         stream->status = -1;
         answer(stream, how[0] == 'P' ? "200" : "404", "text/html");
@@ -454,6 +490,7 @@ grpc_server_start(const char *dir)
     assert_non_null(server);
     for (size_t i = 0; i < CONNS_MAX; i++)
         server->peers[i].fd = -1;
+    assert_int_equal(pthread_mutex_init(&server->lock, NULL), 0);
     server->wake = eventfd(0, EFD_CLOEXEC);
     server->listener = socket(dir ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (dir) {
@@ -476,6 +513,38 @@ const char *
 grpc_server_address(const struct grpc_server *server)
 {
     return server->address;
+}
+
+void
+grpc_server_can(struct grpc_server *server, const char *path, const void *message, size_t len)
+{
+    const uint8_t head[HEAD] = {0, 0, (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len};
+    struct canned *canned = server->canned;
+
+    (void)pthread_mutex_lock(&server->lock);
+    while (canned->path[0] != '\0' && !syn_str_eq(canned->path, path))
+        canned++;
+    assert_true(canned < server->canned + CANNED_MAX);
+    assert_true(syn_str_copy(canned->path, sizeof(canned->path), path));
+    syn_buf_clear(&canned->answer);
+    syn_buf_clear(&canned->asked);
+    syn_buf_add(&canned->answer, head, sizeof(head));
+    syn_buf_add(&canned->answer, message, len);
+    (void)pthread_mutex_unlock(&server->lock);
+}
+
+void
+grpc_server_asked(struct grpc_server *server, const char *path, struct syn_buf *ret)
+{
+    syn_buf_clear(ret);
+    (void)pthread_mutex_lock(&server->lock);
+    for (size_t i = 0; i < CANNED_MAX; i++) {
+        const struct canned *canned = &server->canned[i];
+
+        if (syn_str_eq(canned->path, path))
+            syn_buf_add(ret, syn_buf_text(&canned->asked), canned->asked.len);
+    }
+    (void)pthread_mutex_unlock(&server->lock);
 }
 
 unsigned
@@ -517,6 +586,11 @@ grpc_server_stop(struct grpc_server *server)
         if (server->peers[i].fd >= 0)
             peer_close(&server->peers[i]);
     }
+    for (size_t i = 0; i < CANNED_MAX; i++) {
+        syn_buf_fini(&server->canned[i].answer);
+        syn_buf_fini(&server->canned[i].asked);
+    }
+    (void)pthread_mutex_destroy(&server->lock);
     (void)close(server->listener);
     (void)close(server->wake);
     if (server->path[0] != '\0')

@@ -93,7 +93,9 @@ http_reply_begin(struct http_conn *conn)
         req->keep_alive = false;
     syn_buf_clear(&conn->out);
     conn->out_sent = 0;
-    if (http_reply_start(req, &err) < 0) {
+    req->under_way = true;
+    req->replied = true;
+    if (http_reply_start(req, &err) < 0 || (conn->h2.id != 0 && !http2_reply(conn))) {
         http_conn_close(conn);
         return false;
     }
@@ -106,6 +108,8 @@ http_reply_begin(struct http_conn *conn)
 static bool
 refuse(struct http_conn *conn, int rc, const struct syn_err *err, int status)
 {
+    if (!conn->req.under_way) /* without a head it has no number yet */
+        conn->req.seq = ++conn->server->request_seq;
     http_reply_error(&conn->req, rc, err, status);
     return http_reply_begin(conn);
 }
@@ -164,6 +168,7 @@ work(struct http_conn *conn, enum http_job job)
 }
 
 static bool body_begin(struct http_conn *conn);
+static bool handshake_went(struct http_conn *conn, int rc, uint32_t events);
 
 void
 http_conn_job_done(struct http_conn *conn)
@@ -177,6 +182,11 @@ http_conn_job_done(struct http_conn *conn)
             conn->later = true; /* syn_http_finish() releases it */
         else
             http_conn_release(conn);
+        return;
+    }
+    if (job == HTTP_JOB_HANDSHAKE) {
+        if (handshake_went(conn, rc, conn->job_events))
+            http_conn_advance(conn);
         return;
     }
     if (rc == SYN_HTTP_LATER && job == HTTP_JOB_HANDLER) {
@@ -226,6 +236,16 @@ dispatch(struct http_conn *conn)
 }
 
 static bool
+send_continue(struct http_conn *conn)
+{
+    const ptrdiff_t len = (ptrdiff_t)sizeof(continue_line) - 1;
+
+    if (conn->h2.id != 0)
+        return http2_continue(conn);
+    return http_io_send(conn, continue_line, (size_t)len, false) == len;
+}
+
+static bool
 body_begin(struct http_conn *conn)
 {
     struct syn_http_req *req = &conn->req;
@@ -238,9 +258,7 @@ body_begin(struct http_conn *conn)
                       SYN_FAIL(&err, SYN_E_TOOBIG, "the body has %lld bytes; %lld are taken here",
                                (long long)req->body_left, (long long)req->body_max),
                       &err, 0);
-    if (req->head.expects_continue && conn->in_len == conn->in_used &&
-        http_io_send(conn, continue_line, sizeof(continue_line) - 1, false) !=
-            (ptrdiff_t)sizeof(continue_line) - 1) {
+    if (req->head.expects_continue && conn->in_len == conn->in_used && !send_continue(conn)) {
         http_conn_close(conn);
         return false;
     }
@@ -355,22 +373,23 @@ head_done(struct http_conn *conn, size_t len)
     int status = 0;
     int rc;
 
-    /* Texts of the head point into `in` from here on: it does not move before the answer is out. */
-    if (!in_reserve(conn, IN_FIRST_BYTES / 4)) {
-        http_conn_close(conn);
-        return false;
-    }
     conn->head_len = len;
     conn->in_used = len;
     req->seq = ++conn->server->request_seq;
     req->started_ns = syn_clock_ns();
+    req->under_way = true;
     req->body_done = false;
     rc = http_head_parse(conn->in, len, &req->head, &err);
     if (rc < 0) {
+        req->head.method = NULL;
+        req->head.target = NULL;
+        req->head.header_count = 0;
         req->head.minor_zero = false;
         conn->close_after = true;
         return refuse(conn, rc, &err, head_status(rc));
     }
+    if (conn->h2.id != 0 && !conn->h2.asked && req->head.content_length < 0)
+        req->head.chunked = true; /* its length is not known */
     req->keep_alive = req->head.keep_alive;
     req->is_head = strcmp(req->head.method, "HEAD") == 0;
     req->body_left = SYN_MAX(req->head.content_length, 0);
@@ -384,6 +403,14 @@ head_done(struct http_conn *conn, size_t len)
     return body_begin(conn);
 }
 
+/* Nothing but the beginning of HTTP/2, by a client that knows that it is spoken here. */
+static bool
+is_preface(const struct http_conn *conn, size_t len)
+{
+    return len == HTTP2_PREFACE_HEAD && conn->server->options.http2 && conn->req.seq == 0 &&
+           conn->ssl == NULL && memcmp(conn->in, HTTP2_PREFACE, len) == 0;
+}
+
 static bool
 step_head(struct http_conn *conn)
 {
@@ -391,8 +418,16 @@ step_head(struct http_conn *conn)
     size_t max = conn->server->limits.head_bytes_max;
     struct syn_err err;
 
-    if (len > 0 && len <= max)
-        return head_done(conn, len);
+    if (len > 0 && is_preface(conn, len))
+        return http2_begin(conn);
+    if (len > 0 && len <= max) {
+        /* Texts of the head point into `in` from here on: it does not move before the answer is
+         * out. */
+        if (in_reserve(conn, IN_FIRST_BYTES / 4))
+            return head_done(conn, len);
+        http_conn_close(conn);
+        return false;
+    }
     if (conn->in_len >= max) {
         conn->req.body_done = false;
         conn->req.head.minor_zero = false;
@@ -690,26 +725,50 @@ step_swallow(struct http_conn *conn)
     return true;
 }
 
+/* `rc` is what a step of the handshake came to. True: go on. */
 static bool
-step_handshake(struct http_conn *conn)
+handshake_went(struct http_conn *conn, int rc, uint32_t events)
 {
-    int rc = http_io_handshake(conn);
+    bool gone = atomic_load_explicit(&conn->gone, memory_order_relaxed);
 
-    if (rc == HTTP_IO_AGAIN)
+    conn->state = HTTP_HANDSHAKE;
+    if (rc == HTTP_IO_AGAIN && !gone && !conn->server->stopping && http_io_arm(conn, events))
         return false;
-    if (rc != 0) {
+    if (rc != 0 || gone || conn->server->stopping) {
         http_conn_close(conn);
         return false;
     }
     conn->state = HTTP_HEAD;
     conn->readable = true;
     http_clock_set(conn, HTTP_CLOCK_HEAD);
-    return true;
+    return http_io_is_http2(conn) ? http2_begin(conn) : true;
+}
+
+/* What a handshake reckons takes as long as several requests do: a worker may do it. */
+static bool
+step_handshake(struct http_conn *conn)
+{
+    uint32_t events = EPOLLIN;
+    struct syn_err err;
+
+    if (conn->server->options.handshakes == NULL)
+        return handshake_went(conn, http_io_handshake(conn, &events), events);
+    conn->state = HTTP_WORK;
+    if (http_job_start(conn, HTTP_JOB_HANDSHAKE, &err) == SYN_OK)
+        return false;
+    conn->state = HTTP_HANDSHAKE;
+    http_conn_close(conn); /* more than can be served: as too many connections are */
+    return false;
 }
 
 static bool
 step(struct http_conn *conn)
 {
+    if (conn->h2.id != 0) {
+        if (conn->state == HTTP_REPLY)
+            http2_more(conn);
+        return false;
+    }
     switch (conn->state) {
     case HTTP_HANDSHAKE:
         return step_handshake(conn);
@@ -725,6 +784,9 @@ step(struct http_conn *conn)
     case HTTP_TUNNEL:
         http_tunnel_turn(conn);
         break;
+    case HTTP_SESSION:
+        http2_turn(conn);
+        break;
     case HTTP_WORK:
     case HTTP_CLOSED:
         break;
@@ -737,6 +799,41 @@ http_conn_advance(struct http_conn *conn)
 {
     while (step(conn))
         continue;
+}
+
+/* --- streams ------------------------------------------------------------------------------------
+ */
+
+void
+http_conn_head(struct http_conn *conn)
+{
+    if (head_done(conn, conn->in_len))
+        http_conn_advance(conn);
+}
+
+void
+http_conn_refuse(struct http_conn *conn, int rc, const struct syn_err *err, int status)
+{
+    if (conn->req.started_ns == 0)
+        conn->req.started_ns = syn_clock_ns();
+    conn->req.body_done = false;
+    if (refuse(conn, rc, err, status))
+        http_conn_advance(conn);
+}
+
+void
+http_conn_body_done(struct http_conn *conn)
+{
+    if (dispatch(conn))
+        http_conn_advance(conn);
+}
+
+void
+http_conn_answered(struct http_conn *conn)
+{
+    account(conn);
+    http_req_reset(&conn->req);
+    http_conn_close(conn);
 }
 
 /* --- events -------------------------------------------------------------------------------------
@@ -782,7 +879,15 @@ http_conn_expired(struct http_conn *conn)
         http_tunnel_expired(conn);
         return;
     }
+    if (conn->state == HTTP_SESSION) {
+        http2_expired(conn);
+        return;
+    }
     http_clock_set(conn, HTTP_CLOCK_NONE);
+    if (conn->h2.id != 0 && clock == HTTP_CLOCK_LINGER) {
+        http_conn_answered(conn);
+        return;
+    }
     if ((conn->state == HTTP_HEAD && conn->in_len > 0) || conn->state == HTTP_BODY) {
         conn->close_after = true;
         if (conn->state == HTTP_HEAD) {
@@ -806,18 +911,39 @@ http_conn_close(struct http_conn *conn)
     atomic_store_explicit(&conn->gone, true, memory_order_relaxed);
     http_clock_set(conn, HTTP_CLOCK_NONE);
     conn->watch = syn_watch_drop(conn->watch);
-    SSL_free(conn->ssl);
-    conn->ssl = NULL;
-    (void)close(conn->fd);
-    conn->fd = -1;
+    if (conn->job != HTTP_JOB_HANDSHAKE) /* else a worker has it: with the last of it */
+        http_io_close(conn);
     if (conn->stream != NULL)
         http_sse_ended(conn);
     if (conn->tunnel != NULL)
         http_tunnel_ended(conn);
+    if (conn->session != NULL)
+        http2_ended(conn);
+    if (conn->h2.id != 0)
+        http2_stream_closed(conn);
     if (conn->later)
         http_pass_gone(conn); /* released by whoever has it, perhaps just now */
     else if (conn->job == HTTP_JOB_NONE)
         http_conn_release(conn);
+}
+
+void
+http_conn_link(struct http_conn **first, struct http_conn *conn)
+{
+    conn->prev = NULL;
+    conn->next = *first;
+    if (conn->next != NULL)
+        conn->next->prev = conn;
+    *first = conn;
+}
+
+void
+http_conn_unlink(struct http_conn **first, struct http_conn *conn)
+{
+    *(conn->prev != NULL ? &conn->prev->next : first) = conn->next;
+    if (conn->next != NULL)
+        conn->next->prev = conn->prev;
+    conn->prev = conn->next = NULL;
 }
 
 void
@@ -838,10 +964,7 @@ http_conn_accept_take(struct syn_http_server *server, const struct http_listener
     conn->req.conn = conn;
     conn->req.reply.fd = -1;
     conn->armed = EPOLLIN;
-    conn->next = server->conns;
-    if (server->conns != NULL)
-        server->conns->prev = conn;
-    server->conns = conn;
+    http_conn_link(&server->conns, conn);
     server->conn_count++;
     conn->state = listener->tls != NULL ? HTTP_HANDSHAKE : HTTP_HEAD;
     if (listener->tls != NULL)

@@ -1,4 +1,5 @@
 #include "http_priv.h"
+#include "tls_hosts_priv.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -107,15 +108,26 @@ http_io_send_file(struct http_conn *conn, int fd, int64_t *offset, size_t len)
 }
 
 int
-http_io_handshake(struct http_conn *conn)
+http_io_handshake(struct http_conn *conn, uint32_t *ret_events)
 {
     int rc = SSL_accept(conn->ssl);
-    ptrdiff_t result;
+    int why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(conn->ssl, rc);
 
+    ERR_clear_error();
     if (rc == 1)
         return 0;
-    result = tls_result(conn, rc);
-    return result == 0 ? HTTP_IO_GONE : (int)result;
+    *ret_events = why == SSL_ERROR_WANT_WRITE ? EPOLLOUT : EPOLLIN;
+    return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? HTTP_IO_AGAIN : HTTP_IO_GONE;
+}
+
+void
+http_io_close(struct http_conn *conn)
+{
+    SSL_free(conn->ssl);
+    conn->ssl = NULL;
+    if (conn->fd >= 0)
+        (void)close(conn->fd);
+    conn->fd = -1;
 }
 
 void
@@ -138,10 +150,28 @@ tls_fail(const char *what, struct syn_err *err)
     return rc;
 }
 
+static int
+use_files(const struct syn_http_tls *tls, SSL_CTX *ctx, struct syn_err *err)
+{
+    const char *key = tls->key_path != NULL ? tls->key_path : tls->cert_path;
+
+    if (SSL_CTX_use_certificate_chain_file(ctx, tls->cert_path) != 1)
+        return tls_fail(tls->cert_path, err);
+    if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(ctx) != 1)
+        return tls_fail(key, err);
+    return SYN_OK;
+}
+
+static int
+choose_cert(SSL *ssl, void *arg)
+{
+    return tls_hosts_apply(arg, ssl) ? 1 : 0;
+}
+
 int
 http_io_tls_new(const struct syn_http_tls *tls, SSL_CTX **ret, struct syn_err *err)
 {
-    const char *key = tls->key_path != NULL ? tls->key_path : tls->cert_path;
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     int rc = SYN_OK;
 
@@ -149,11 +179,10 @@ http_io_tls_new(const struct syn_http_tls *tls, SSL_CTX **ret, struct syn_err *e
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for TLS");
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1)
         rc = tls_fail("TLS 1.3", err);
-    else if (SSL_CTX_use_certificate_chain_file(ctx, tls->cert_path) != 1)
-        rc = tls_fail(tls->cert_path, err);
-    else if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 ||
-             SSL_CTX_check_private_key(ctx) != 1)
-        rc = tls_fail(key, err);
+    else if (tls->hosts == NULL)
+        rc = use_files(tls, ctx, err);
+    else
+        SSL_CTX_set_cert_cb(ctx, choose_cert, tls->hosts);
     if (rc < 0) {
         SSL_CTX_free(ctx);
         return rc;
@@ -163,6 +192,41 @@ http_io_tls_new(const struct syn_http_tls *tls, SSL_CTX **ret, struct syn_err *e
     (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
     *ret = ctx;
     return SYN_OK;
+}
+
+/* A client that speaks neither is refused: what it says is meant for somebody else. */
+static int
+choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                const unsigned char *in, unsigned in_len, void *arg)
+{
+    static const unsigned char names[] = "\x02h2\x08http/1.1";
+    const struct syn_http_server *server = arg;
+    const size_t skip = server->options.http2 ? 0 : 3;
+    unsigned char *chosen;
+
+    (void)ssl;
+    if (SSL_select_next_proto(&chosen, out_len, names + skip, (unsigned)(sizeof(names) - 1 - skip),
+                              in, in_len) != OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+bool
+http_io_is_http2(const struct http_conn *conn)
+{
+    const unsigned char *name = NULL;
+    unsigned len = 0;
+
+    if (conn->ssl != NULL)
+        SSL_get0_alpn_selected(conn->ssl, &name, &len);
+    return len == 2 && memcmp(name, "h2", 2) == 0;
+}
+
+void
+http_io_tls_protocols(struct syn_http_server *server, SSL_CTX *tls)
+{
+    SSL_CTX_set_alpn_select_cb(tls, choose_protocol, server);
 }
 
 int

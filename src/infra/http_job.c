@@ -141,6 +141,9 @@ http_conn_run_job(struct http_conn *conn)
     case HTTP_JOB_PULL:
         conn->job_rc = http_run_pull(conn, &conn->job_err);
         break;
+    case HTTP_JOB_HANDSHAKE:
+        conn->job_rc = http_io_handshake(conn, &conn->job_events);
+        break;
     case HTTP_JOB_NONE:
         assert(!"a job without work");
     }

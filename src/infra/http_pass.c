@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include <synor/base/clock.h>
 #include <synor/infra/http_pass.h>
 
 /* --- asking ----------------------------------------------------------------------------------- */
@@ -19,7 +20,8 @@ syn_http_req_verb(const struct syn_http_req *req)
 const char *
 syn_http_req_target(const struct syn_http_req *req, size_t *ret_path)
 {
-    const char *query = memchr(req->head.target, '?', req->head.target_len);
+    const char *query =
+        req->head.target != NULL ? memchr(req->head.target, '?', req->head.target_len) : NULL;
 
     *ret_path = query != NULL ? (size_t)(query - req->head.target) : req->head.target_len;
     return req->head.target;
@@ -140,11 +142,17 @@ syn_http_push_open(struct syn_http_req *req, void (*drained)(void *arg), void *a
     return SYN_OK;
 }
 
+static bool
+is_chunked(const struct syn_http_req *req)
+{
+    return req->reply.len < 0 && !req->head.minor_zero && req->conn->h2.id == 0;
+}
+
 int
 syn_http_push_add(struct syn_http_req *req, const void *data, size_t len, struct syn_err *err)
 {
     struct http_conn *conn = req->conn;
-    bool chunked = req->reply.len < 0 && !req->head.minor_zero;
+    const bool chunked = is_chunked(req);
 
     if (len == 0)
         return SYN_OK;
@@ -152,6 +160,7 @@ syn_http_push_add(struct syn_http_req *req, const void *data, size_t len, struct
         return SYN_FAIL(err, SYN_E_INVALID, "an answer is longer than it said");
     if (req->reply.len >= 0)
         conn->push.left -= (int64_t)len;
+    conn->push.total += (int64_t)len;
     if (conn->out_sent == conn->out.len) {
         syn_buf_clear(&conn->out);
         conn->out_sent = 0;
@@ -208,7 +217,7 @@ syn_http_push_end(struct syn_http_req *req)
         syn_http_push_cut(req);
         return;
     }
-    if (req->reply.len < 0 && !req->head.minor_zero)
+    if (is_chunked(req))
         syn_buf_adds(&conn->out, "0\r\n\r\n");
     if (syn_buf_ok(&conn->out, NULL) < 0) {
         syn_http_push_cut(req);
@@ -236,6 +245,48 @@ http_pass_drained(struct http_conn *conn)
     if (full)
         conn->push.drained(conn->push.arg);
     return false;
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+void
+syn_http_server_tell(struct syn_http_server *server, syn_http_done_fn fn, void *ctx)
+{
+    assert(server->all.route != NULL && server->listener_count == 0);
+    server->tell = fn;
+    server->tell_ctx = ctx;
+}
+
+/* What of the body was handed on. */
+static int64_t
+sent_bytes(const struct http_conn *conn)
+{
+    const struct http_reply *reply = &conn->req.reply;
+    int64_t waiting = (int64_t)(conn->out.len - conn->out_sent);
+
+    if (reply->source == HTTP_SOURCE_PUSH)
+        return SYN_MAX(conn->push.total - waiting, (int64_t)0);
+    return reply->source == HTTP_SOURCE_MEMORY ? reply->len - conn->source_left : 0;
+}
+
+void
+http_pass_tell(struct syn_http_req *req)
+{
+    const struct http_conn *conn = req->conn;
+    struct syn_http_done done = {.status = req->reply.status, .protocol = "HTTP/1.1"};
+
+    req->under_way = false;
+    done.duration_us = (syn_clock_ns() - req->started_ns) / 1000;
+    if (req->head.minor_zero)
+        done.protocol = "HTTP/1.0";
+    if (conn->h2.id != 0)
+        done.protocol = "HTTP/2";
+    if (!req->replied)
+        done.status = 499;
+    else
+        done.sent_bytes = sent_bytes(conn);
+    done.cut = req->replied && conn->state == HTTP_CLOSED;
+    conn->server->tell(req, &done, conn->server->tell_ctx);
 }
 
 /* --- every request ---------------------------------------------------------------------------- */

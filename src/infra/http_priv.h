@@ -1,6 +1,6 @@
 /* The server's insides, shared by http_server.c (listeners, time, the pool's answers), http_conn.c
  * (one connection's life), http_io.c (bytes in and out, TLS), http_req.c (what handlers call),
- * http_sse.c, http_tunnel.c and http_pass.c. */
+ * http_sse.c, http_tunnel.c, http_pass.c and http2.c. */
 #ifndef SYNOR_INFRA_HTTP_PRIV_H
 #define SYNOR_INFRA_HTTP_PRIV_H
 
@@ -48,11 +48,19 @@ enum http_state {
     HTTP_REPLY,     /* sending */
     HTTP_STREAM,    /* server-sent events */
     HTTP_TUNNEL,    /* bytes that mean nothing to us */
+    HTTP_SESSION,   /* HTTP/2: its streams have the requests */
     HTTP_LINGER,    /* all said: swallow what the client still sends, so that it reads our answer */
     HTTP_CLOSED,    /* socket gone; a worker may still hold the request */
 };
 
-enum http_job { HTTP_JOB_NONE, HTTP_JOB_BEGIN, HTTP_JOB_SINK, HTTP_JOB_HANDLER, HTTP_JOB_PULL };
+enum http_job {
+    HTTP_JOB_NONE,
+    HTTP_JOB_BEGIN,
+    HTTP_JOB_SINK,
+    HTTP_JOB_HANDLER,
+    HTTP_JOB_PULL,
+    HTTP_JOB_HANDSHAKE,
+};
 
 enum http_source {
     HTTP_SOURCE_NONE,
@@ -109,6 +117,8 @@ struct syn_http_req {
     struct syn_http_upload upload;
     bool upload_open;
 
+    bool under_way; /* its end is to be told of */
+    bool replied;   /* the answer was begun */
     void *identity;
     void (*identity_drop)(void *);
     void (*on_gone)(void *); /* NULL: nobody wants to know */
@@ -124,16 +134,27 @@ struct syn_http_req {
 struct http_push {
     void (*drained)(void *arg);
     void *arg;
-    int64_t left; /* of a known length; -1 */
-    bool full;    /* who pushes waits */
+    int64_t left;  /* of a known length; -1 */
+    int64_t total; /* of what was pushed */
+    bool full;     /* who pushes waits */
     bool ended;
 };
 
-/* One client. Owned by the server's list; a worker or a later finish may hold it past HTTP_CLOSED.
- */
+/* What a request that came by HTTP/2 has of its own. */
+struct http2_stream {
+    int32_t id;                /* 0: this is no stream but a connection */
+    struct http_conn *carrier; /* the connection; NULL once the stream is closed */
+    bool asked;                /* the request has come whole */
+    bool answered;             /* the answer was handed to the session whole */
+    bool over;                 /* the session has closed it already */
+    bool drained;              /* who pushes is to be told so */
+};
+
+/* One client, or one of its streams. Owned by the server's list; a worker or a later finish may
+ * hold it past HTTP_CLOSED. */
 struct http_conn {
     struct syn_http_server *server;
-    struct http_conn *prev, *next;             /* all connections */
+    struct http_conn *prev, *next; /* all connections; streams have lists of their own */
     struct http_conn *clock_prev, *clock_next; /* queue of its clock */
     enum http_clock clock;
     int64_t deadline_ms;
@@ -162,6 +183,7 @@ struct http_conn {
     enum http_job done_job; /* which one has just come back */
     struct http_conn *done_next;
     int job_rc;
+    uint32_t job_events; /* of a handshake: what it waits for */
     struct syn_err job_err;
     atomic_bool gone;
     bool later; /* SYN_HTTP_LATER was returned */
@@ -169,6 +191,8 @@ struct http_conn {
 
     struct syn_http_stream *stream;
     struct syn_http_tunnel *tunnel;
+    struct http2_session *session;
+    struct http2_stream h2;
     struct http_push push;
     size_t lingered;
     struct syn_http_req req;
@@ -217,11 +241,15 @@ struct syn_http_server {
     struct http_router *router;
     struct http_route_entry all; /* with a route: serves every request */
     syn_http_head_fn all_head;
+    syn_http_done_fn tell;
+    void *tell_ctx;
     struct http_listener listeners[SYN_HTTP_LISTENERS_MAX];
     unsigned listener_count;
 
     struct http_conn *conns;
     unsigned conn_count;
+    struct http_conn *orphans; /* closed streams that somebody holds */
+    unsigned stream_count;     /* with those */
     struct syn_series *conns_gauge;
 
     struct http_clock_queue clocks[HTTP_CLOCK_COUNT];
@@ -237,7 +265,8 @@ struct syn_http_server {
     struct syn_watch *wake_watch;
 
     struct syn_http_stream *dirty;
-    int64_t body_bytes; /* of all requests, with a limit */
+    struct http_conn *due; /* HTTP/2 connections with something to be sent */
+    int64_t body_bytes;    /* of all requests, with a limit */
     uint64_t request_seq;
     char id_prefix[9];
     int64_t date_s;
@@ -276,6 +305,18 @@ void http_conn_close(struct http_conn *conn);
 void http_conn_advance(struct http_conn *conn);
 /** Begin to send the reply as it was left. False: the connection was closed. */
 bool http_reply_begin(struct http_conn *conn);
+/** A stream's head, as HTTP/1 has it, is in `in`, and all of it. */
+void http_conn_head(struct http_conn *conn);
+/** Answer a stream's request with an error, before it has come whole. `status` as in
+ * http_reply_error(). */
+void http_conn_refuse(struct http_conn *conn, int rc, const struct syn_err *err, int status);
+/** A stream's body is complete. */
+void http_conn_body_done(struct http_conn *conn);
+/** A stream's answer is out: that is its end. */
+void http_conn_answered(struct http_conn *conn);
+/** Link and unlink in a list of connections. */
+void http_conn_link(struct http_conn **first, struct http_conn *conn);
+void http_conn_unlink(struct http_conn **first, struct http_conn *conn);
 
 /* --- http_job.c --- */
 
@@ -297,13 +338,20 @@ ptrdiff_t http_io_recv(struct http_conn *conn, void *buf, size_t cap);
 ptrdiff_t http_io_send(struct http_conn *conn, const void *data, size_t len, bool more);
 /** The same from a file. Plain connections only use sendfile. */
 ptrdiff_t http_io_send_file(struct http_conn *conn, int fd, int64_t *offset, size_t len);
-/** 0 when done, HTTP_IO_AGAIN or HTTP_IO_GONE. */
-int http_io_handshake(struct http_conn *conn);
+/** One step of the handshake, which does not touch the loop. *ret_events: what is to be waited for
+ * with HTTP_IO_AGAIN. 0 when done, HTTP_IO_AGAIN or HTTP_IO_GONE. Thread: any. */
+int http_io_handshake(struct http_conn *conn, uint32_t *ret_events);
+/** Close the socket, if it is open. */
+void http_io_close(struct http_conn *conn);
 /** Say goodbye: close_notify and a half-closed socket. */
 void http_io_shutdown(struct http_conn *conn);
 /** Listen for these events. False when the loop refuses. */
 bool http_io_arm(struct http_conn *conn, uint32_t events);
 SYN_MUST int http_io_tls_new(const struct syn_http_tls *tls, SSL_CTX **ret, struct syn_err *err);
+/** Did the handshake come to HTTP/2? */
+bool http_io_is_http2(const struct http_conn *conn);
+/** Have its clients told what the server speaks (ALPN). */
+void http_io_tls_protocols(struct syn_http_server *server, SSL_CTX *tls);
 SYN_MUST int http_io_tls_attach(struct http_conn *conn, SSL_CTX *tls, struct syn_err *err);
 
 /* --- http_req.c --- */
@@ -342,8 +390,36 @@ bool http_pass_waits(const struct http_conn *conn);
 void http_pass_hear(struct http_conn *conn, uint32_t events);
 /** The client has gone: tell who wanted to know. */
 void http_pass_gone(struct http_conn *conn);
+/** The request has ended: tell who wanted to know. */
+void http_pass_tell(struct syn_http_req *req);
 /** All that was pushed is out. Returns false: nothing more is to be done now. */
 bool http_pass_drained(struct http_conn *conn);
+
+/* --- http2.c --- */
+
+#define HTTP2_PREFACE      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define HTTP2_PREFACE_HEAD 18 /* bytes of it that look like a head */
+
+/** The client speaks HTTP/2, and has begun with what is in `in`. False: the connection was closed.
+ */
+bool http2_begin(struct http_conn *conn);
+/** Read, and send what is to be sent; may close the connection. */
+void http2_turn(struct http_conn *conn);
+void http2_expired(struct http_conn *conn);
+/** The server stops: say goodbye, and let what runs end. */
+void http2_stop(struct http_conn *conn);
+/** The connection has ended, and every stream with it. */
+void http2_ended(struct http_conn *conn);
+/** The same for connections that were noted to have something. */
+void http2_due(struct syn_http_server *server);
+/** What is in conn->out is the head of a stream's answer. False: it cannot be sent. */
+bool http2_reply(struct http_conn *conn);
+/** "100 Continue" to a stream. */
+bool http2_continue(struct http_conn *conn);
+/** More of a stream's answer can be sent. */
+void http2_more(struct http_conn *conn);
+/** A stream is closed: reset it, unless it is over, and leave the connection. */
+void http2_stream_closed(struct http_conn *conn);
 
 /* --- http_tunnel.c --- */
 

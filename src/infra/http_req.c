@@ -262,6 +262,14 @@ http_req_count_body(struct syn_http_req *req, struct syn_err *err)
 void
 http_req_reset(struct syn_http_req *req)
 {
+    if (req->under_way && req->conn->server->tell != NULL)
+        http_pass_tell(req);
+    req->under_way = false;
+    req->replied = false;
+    req->head.method = NULL; /* of the next one nothing is known yet */
+    req->head.target = NULL;
+    req->head.target_len = 0;
+    req->head.header_count = 0;
     if (req->upload_open && req->upload.drop != NULL)
         req->upload.drop(req->upload.arg, req->received);
     if (req->identity_drop != NULL)
@@ -666,15 +674,17 @@ add_framing(struct syn_http_req *req, struct syn_buf *out)
         req->keep_alive = false;
     } else if (reply->len < 0 && req->head.minor_zero) {
         req->keep_alive = false; /* the end of the connection is the end of the body */
-    } else if (reply->len < 0) {
+    } else if (reply->len < 0 && req->conn->h2.id == 0) {
         syn_buf_adds(out, "transfer-encoding: chunked\r\n");
-    } else if (!bodyless) {
+    } else if (reply->len >= 0 && !bodyless) {
         syn_buf_adds(out, "content-length: ");
         add_number(out, reply->len);
         syn_buf_adds(out, "\r\n");
     }
     if (!reply->stored && !reply->bare && req->conn->stream == NULL)
         syn_buf_adds(out, "cache-control: no-store\r\n");
+    if (req->conn->h2.id != 0)
+        return;
     if (!req->keep_alive)
         syn_buf_adds(out, "connection: close\r\n");
     else if (req->head.minor_zero)
@@ -712,7 +722,7 @@ http_reply_start(struct syn_http_req *req, struct syn_err *err)
     if (req->is_head)
         reply_drop_source(reply);
     conn->source_left = reply->source == HTTP_SOURCE_PUSH ? 0 : SYN_MAX(reply->len, 0);
-    if (reply->source == HTTP_SOURCE_MEMORY && reply->len <= INLINE_BYTES_MAX) {
+    if (reply->source == HTTP_SOURCE_MEMORY && reply->len <= INLINE_BYTES_MAX && conn->h2.id == 0) {
         syn_buf_add(out, reply->memory, (size_t)reply->len);
         conn->source_left = 0;
     }

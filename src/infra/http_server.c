@@ -174,16 +174,18 @@ int
 http_job_start(struct http_conn *conn, enum http_job job, struct syn_err *err)
 {
     struct syn_http_server *server = conn->server;
+    struct syn_pool *pool =
+        job == HTTP_JOB_HANDSHAKE ? server->options.handshakes : server->options.pool;
     int rc;
 
     assert(conn->job == HTTP_JOB_NONE);
-    if (server->options.pool == NULL)
+    if (pool == NULL)
         return SYN_FAIL(err, SYN_E_INTERNAL, "this server has no pool for blocking handlers");
     conn->job = job;
     (void)pthread_mutex_lock(&server->lock);
     server->jobs++;
     (void)pthread_mutex_unlock(&server->lock);
-    rc = syn_pool_run(server->options.pool, job_main, conn, err);
+    rc = syn_pool_run(pool, job_main, conn, err);
     if (rc == SYN_OK)
         return SYN_OK;
     conn->job = HTTP_JOB_NONE;
@@ -218,6 +220,7 @@ wake_fired(void *arg, int fd, uint32_t events)
         conn->job = HTTP_JOB_NONE;
         http_conn_job_done(conn);
     }
+    http2_due(server);
     dirty = server->dirty;
     server->dirty = NULL;
     while (dirty != NULL) {
@@ -238,7 +241,7 @@ stop_check(void *arg)
     struct syn_http_server *server = arg;
     void (*done)(void *) = server->stop_done;
 
-    if (!server->stopping || server->conn_count > 0 || done == NULL)
+    if (!server->stopping || server->conn_count > 0 || server->orphans != NULL || done == NULL)
         return;
     server->stop_timer = syn_watch_drop(server->stop_timer);
     server->stop_done = NULL;
@@ -249,7 +252,8 @@ stop_check(void *arg)
 static void
 stop_check_soon(struct syn_http_server *server)
 {
-    if (!server->stopping || server->conn_count > 0 || server->stop_done == NULL)
+    if (!server->stopping || server->conn_count > 0 || server->orphans != NULL ||
+        server->stop_done == NULL)
         return;
     server->stop_timer = syn_watch_drop(server->stop_timer);
     if (syn_loop_timer(server->options.loop, 0, 0, stop_check, server, &server->stop_timer, NULL) <
@@ -264,10 +268,12 @@ http_conn_release(struct http_conn *conn)
 
     assert(conn->state == HTTP_CLOSED && conn->job == HTTP_JOB_NONE);
     http_req_reset(&conn->req);
-    *(conn->prev != NULL ? &conn->prev->next : &server->conns) = conn->next;
-    if (conn->next != NULL)
-        conn->next->prev = conn->prev;
-    server->conn_count--;
+    http_io_close(conn);
+    http_conn_unlink(conn->h2.id != 0 ? &server->orphans : &server->conns, conn);
+    if (conn->h2.id == 0)
+        server->conn_count--;
+    else
+        server->stream_count--;
     if (server->conns_gauge != NULL)
         syn_series_set(server->conns_gauge, server->conn_count);
     syn_buf_fini(&conn->out);
@@ -569,14 +575,22 @@ syn_http_bind(const char *text, int *ret_fd, uint16_t *ret_port, struct syn_err 
 }
 
 int
-syn_http_listen_fd_take(struct syn_http_server *server, int fd, struct syn_err *err)
+syn_http_listen_fd_take(struct syn_http_server *server, int fd, const struct syn_http_tls *tls,
+                        struct syn_err *err)
 {
+    SSL_CTX *ctx = NULL;
     int rc = listen_ready(server, err);
 
+    if (rc == SYN_OK && tls != NULL)
+        rc = http_io_tls_new(tls, &ctx, err);
+    if (rc == SYN_OK && tls != NULL)
+        http_io_tls_protocols(server, ctx);
     if (rc == SYN_OK)
-        rc = listener_open(server, fd, NULL, NULL, err);
-    if (rc < 0)
+        rc = listener_open(server, fd, ctx, NULL, err);
+    if (rc < 0) {
+        SSL_CTX_free(ctx);
         (void)close(fd);
+    }
     return rc;
 }
 
@@ -683,12 +697,15 @@ syn_http_server_catch(struct syn_http_server *server, const struct syn_http_rout
 static void
 cut_all(struct syn_http_server *server)
 {
-    struct http_conn *next;
+    struct http_conn *conn = server->conns;
 
-    for (struct http_conn *conn = server->conns; conn != NULL; conn = next) {
-        next = conn->next;
-        if (conn->state != HTTP_CLOSED)
-            http_conn_close(conn);
+    while (conn != NULL) {
+        if (conn->state == HTTP_CLOSED) {
+            conn = conn->next;
+            continue;
+        }
+        http_conn_close(conn); /* others may be answered, and end, with it */
+        conn = server->conns;
     }
 }
 
@@ -713,6 +730,8 @@ syn_http_server_free(struct syn_http_server *server)
         conn->job = HTTP_JOB_NONE;
         http_conn_release(conn);
     }
+    while (server->orphans != NULL)
+        http_conn_release(server->orphans);
     server->timer = syn_watch_drop(server->timer);
     server->stop_timer = syn_watch_drop(server->stop_timer);
     server->wake_watch = syn_watch_drop(server->wake_watch);
@@ -812,6 +831,8 @@ syn_http_server_stop(struct syn_http_server *server, int64_t limit_ms, void (*do
         next = conn->next;
         if (conn->state == HTTP_STREAM)
             syn_http_sse_close(conn->stream);
+        else if (conn->state == HTTP_SESSION)
+            http2_stop(conn);
         else if (conn->state == HTTP_TUNNEL || conn->state == HTTP_HANDSHAKE ||
                  (conn->state == HTTP_HEAD && conn->in_len == 0))
             http_conn_close(conn);

@@ -487,7 +487,7 @@ site_main(void *arg)
 {
     struct site *site = arg;
     struct syn_http_options options = {.authenticate = authenticate, .limits = site->limits};
-    const struct syn_http_tls tls = {site->cert_path, NULL};
+    const struct syn_http_tls tls = {.cert_path = site->cert_path};
     struct syn_err err;
 
     assert_done(syn_loop_new(&site->loop, &err), &err);

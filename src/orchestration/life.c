@@ -38,6 +38,7 @@ static const struct syn_reason job_reasons[] = {
     {SYN_JOB_PENDING, "quota", "the account holds as much as its quota allows", "wait for its other work to end, or have an operator raise it: synor account quota"},
     {SYN_JOB_PENDING, "no-node", "no node is ready to take work", "start an agent, or bring a silent or drained node back: synor node list"},
     {SYN_JOB_PENDING, "no-region", "no ready node is in the region asked for", "leave out --region, or join a node there"},
+    {SYN_JOB_PENDING, "namespace-not-allowed", "no ready node allows the namespace sandbox", "use --isolation auto, or start a node with --allow-namespace-sandbox"},
     {SYN_JOB_PENDING, "no-sandbox", "no ready node offers the isolation asked for", "use --isolation auto; synor doctor names what a node lacks"},
     {SYN_JOB_PENDING, "no-network", "no ready node has networks for instances", "synor node get NODE says what it lacks; install that, and start it anew"},
     {SYN_JOB_PENDING, "no-framework", "no ready node has the framework for its own Python", "install it on a node, bring it in an --image, or use --framework custom"},

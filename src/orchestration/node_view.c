@@ -9,10 +9,9 @@
 #include "card_priv.h"
 
 static const char *const isolation_names[] = {
-    [SYN_ISOLATION_AUTO] = "auto",
-    [SYN_ISOLATION_GVISOR] = "gvisor",
-    [SYN_ISOLATION_RUNC] = "runc",
-    [SYN_ISOLATION_KATA] = "kata",
+    [SYN_ISOLATION_AUTO] = "auto",           [SYN_ISOLATION_GVISOR] = "gvisor",
+    [SYN_ISOLATION_RUNC] = "runc",           [SYN_ISOLATION_KATA] = "kata",
+    [SYN_ISOLATION_NAMESPACE] = "namespace",
 };
 
 static const char *const state_names[] = {
@@ -836,12 +835,14 @@ syn_node_view_sandbox(const struct syn_node_view *node, enum syn_isolation wante
     uint32_t ready = gpus && node->gpus_count > 0 ? node->gpu_sandboxes : node->sandboxes;
     enum syn_isolation choice = wanted == SYN_ISOLATION_AUTO ? node->default_isolation : wanted;
 
+    if (wanted == SYN_ISOLATION_AUTO && choice == SYN_ISOLATION_NAMESPACE)
+        choice = SYN_ISOLATION_AUTO;
     if (choice != SYN_ISOLATION_AUTO && (ready & SYN_BIT(choice)))
         return choice;
     if (wanted != SYN_ISOLATION_AUTO)
         return SYN_ISOLATION_AUTO;
     for (unsigned i = 1; i < SYN_LEN(isolation_names); i++)
-        if (ready & SYN_BIT(i))
+        if ((ready & SYN_BIT(i)) && i != SYN_ISOLATION_NAMESPACE)
             return (enum syn_isolation)i;
     return SYN_ISOLATION_AUTO;
 }

@@ -348,7 +348,8 @@ fit_class(const struct syn_node_view *node, const struct syn_place_request *requ
     if (!labels_do(node, request))
         lacks |= SYN_BIT(DIM_LABELS);
     if (syn_node_view_sandbox(node, request->isolation, request->gpus > 0) == SYN_ISOLATION_AUTO)
-        lacks |= SYN_BIT(DIM_ISOLATION);
+        lacks |=
+            SYN_BIT(request->isolation == SYN_ISOLATION_NAMESPACE ? DIM_NAMESPACE : DIM_ISOLATION);
     if (request->networks && node->netless)
         lacks |= SYN_BIT(DIM_NETWORKS);
     if (!syn_node_view_framework(node, request->framework, request->framework_version))

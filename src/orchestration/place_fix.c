@@ -232,6 +232,8 @@ sandbox_source(enum syn_isolation isolation)
     if (isolation == SYN_ISOLATION_KATA)
         return "install containerd and containerd-shim-kata-v2, and start it with "
                "--runtime container";
+    if (isolation == SYN_ISOLATION_NAMESPACE)
+        return "start it anew with --allow-namespace-sandbox; synor doctor says what else it lacks";
     return isolation == SYN_ISOLATION_RUNC ? "apt install runc, and start it anew"
                                            : "apt install runsc, and start it anew";
 }

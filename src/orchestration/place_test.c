@@ -169,6 +169,7 @@ test_every_dimension_is_explained(void **state)
         {"language", "no-runtime", "apt-get install nodejs", plain, small},
         {"language image", "no-runtime", "--runtime custom:IMAGE", plain, small},
         {"language version", "no-runtime", "that is there: --runtime python3", plain, small},
+        {"namespace", "namespace-not-allowed", "--allow-namespace-sandbox", plain, small},
     };
 
     (void)state;
@@ -204,6 +205,7 @@ test_every_dimension_is_explained(void **state)
         cases[i].request.framework = i == 21 ? "python" : "node";
     }
     cases[21].request.framework_version = "3.12";
+    cases[22].request.isolation = SYN_ISOLATION_NAMESPACE;
     for (size_t i = 0; i < SYN_LEN(cases); i++)
         check_why(&cases[i]);
 }

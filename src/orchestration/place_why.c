@@ -26,6 +26,8 @@ static const struct dim_row dim_rows[DIMS] = {
     [DIM_LABELS] = {"labels", "lacks the labels", "lack the labels", "no-label"},
     [DIM_ISOLATION] = {"isolation", "lacks the isolation asked for", "lack the isolation asked for",
                        "no-sandbox"},
+    [DIM_NAMESPACE] = {"isolation", "does not allow the namespace sandbox",
+                       "do not allow the namespace sandbox", "namespace-not-allowed"},
     [DIM_NETWORKS] = {"networks", "has no networks for instances", "have no networks for instances",
                       "no-network"},
     [DIM_FRAMEWORK] = {"framework", "lacks the framework", "lack the framework", "no-framework"},
@@ -380,7 +382,7 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
         (void)syn_str_copy(have.s, sizeof(have.s), node->region);
         (void)snprintf(message, sizeof(message), "%s is in region \"%s\", not \"%s\"", node->id,
                        have.s, need.s);
-    } else if (dim == DIM_ISOLATION) {
+    } else if (dim == DIM_ISOLATION || dim == DIM_NAMESPACE) {
         (void)syn_str_copy(need.s, sizeof(need.s), syn_isolation_name(request->isolation));
         have = node_sandboxes_text(node);
         (void)snprintf(message, sizeof(message), "%s has no %s sandbox ready%s (it has: %s)",
@@ -514,6 +516,10 @@ why_message(const struct syn_cluster *cluster, const struct syn_place_request *r
                        share_text(dim, totals.nodes, totals.nodes).s);
     else if (dim == DIM_REGION)
         (void)snprintf(message, cap, "no ready node is in region \"%s\"", request->region);
+    else if (dim == DIM_NAMESPACE)
+        (void)snprintf(message, cap,
+                       "no ready node's provider allows the namespace sandbox, or it does not "
+                       "work there");
     else if (dim == DIM_ISOLATION)
         (void)snprintf(message, cap, "no ready node has a %s sandbox",
                        request->isolation == SYN_ISOLATION_AUTO

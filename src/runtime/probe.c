@@ -11,11 +11,13 @@
 #include <synor/infra/acme.h>
 #include <synor/infra/balancer.h>
 #include <synor/runtime/container.h>
+#include <synor/runtime/forked.h>
 #include <synor/runtime/gpu.h>
 #include <synor/runtime/net.h>
 
 #include "native/cgroup_priv.h"
 #include "native/file_priv.h"
+#include "native/native_priv.h"
 
 #define GUEST_MS 2000
 #define BOOT_MS  5000
@@ -103,6 +105,32 @@ probe_sandboxes(struct syn_probe *probe, struct syn_native *native)
             "apt-get install runc runsc", "%s", err.msg);
     else
         add(probe, "isolation", "Default isolation", SYN_PROBE_OK, "", "%s", info.sandbox);
+}
+
+static void
+probe_namespace(struct syn_probe *probe, const struct syn_native *native)
+{
+    char root[SYN_PATH_MAX];
+    const struct syn_forked_options options = {.root = root};
+    struct syn_forked *forked = NULL;
+    struct syn_runtime_info info = {.detail = ""};
+    struct syn_runtime runtime = {0};
+    struct syn_err err = {0};
+    int rc = syn_path_format(root, sizeof(root), &err, "%s/forked", native->root);
+
+    if (rc == SYN_OK)
+        rc = syn_forked_new(&options, &forked, &err);
+    if (rc == SYN_OK)
+        runtime = syn_forked_runtime(forked);
+    if (rc == SYN_OK)
+        rc = runtime.ops->probe(runtime.self, &info, &err);
+    (void)syn_forked_free(forked);
+    if (rc < 0)
+        add(probe, "namespace", "Sandbox namespace", SYN_PROBE_MISSING,
+            "apt-get install python3 libseccomp2, on Linux 5.12 or newer, as root", "%s", err.msg);
+    else
+        add(probe, "namespace", "Sandbox namespace", SYN_PROBE_OK, "",
+            "%s; used where a node was started with --allow-namespace-sandbox", info.detail);
 }
 
 static void
@@ -355,6 +383,7 @@ syn_probe_run(struct syn_native *native, struct syn_probe *ret)
     *ret = (struct syn_probe){0};
     probe_kernel(ret);
     probe_sandboxes(ret, native);
+    probe_namespace(ret, native);
     probe_cgroups(ret);
     probe_kernel_features(ret);
     probe_kvm(ret);

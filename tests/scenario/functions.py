@@ -11,10 +11,13 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 
 from harness import (SOURCE, Platform, Skip, balance, case, check, equal, need_networks, need_sandbox, run,
                      wait_until)
@@ -154,15 +157,23 @@ def every_option_says_something(p):
         "--region", "local", "--trigger", "schedule:@daily,missed=skip", "--canary", "10",
         "--on-success", "queue:good", "--on-failure", "https://hooks.example/bad",
         "--destination-secret", "tell",
-        "--max-budget", "2.5", "--billing-period", "1h", "--wait", "--plan", code=None)["spec"]
+        "--max-budget", "2.5", "--billing-period", "1h", "--gpu", "2", "--gpu-type", "h100",
+        "--prewarm", "off", "--warmup-schedule",
+        "0 9,17 * * 1-5,zone=Europe/Berlin,for=2h,instances=3", "--warmup-schedule", "@daily",
+        "--wait", "--plan", code=None)["spec"]
     said = {"handler": "app.go", "memory_bytes": 1 << 30, "cpu_millicores": 500,
             "scratch_bytes": 1 << 30, "env": {"A": "1", "B": "file"}, "timeout_ms": 45000,
             "concurrency": 7, "min_instances": 1, "max_instances": 3, "idle_ms": 120000,
             "max_waiting": 9, "request_bytes_max": 1 << 20, "response_bytes_max": 2 << 20,
             "destinations": {"success": "queue:good", "failure": "https://hooks.example/bad",
                              "secret": "tell"},
-            "isolation": "runc", "region": "local", "max_budget": "2.5",
-            "billing_period_ms": 3600000, "triggers": [
+            "isolation": "runc", "region": "local", "max_budget": "2.5", "gpus": 2,
+            "gpu_model": "h100",
+            "billing_period_ms": 3600000, "prewarm": "off", "warmup": [
+                {"cron": "0 9,17 * * 1-5", "zone": "Europe/Berlin", "for_ms": 7200000,
+                 "instances": 3},
+                {"cron": "@daily", "zone": "UTC", "for_ms": 600000, "instances": 1}],
+            "triggers": [
                 {"type": "schedule", "cron": "@daily", "zone": "UTC", "missed": "skip"}]}
     equal({key: spec[key] for key in said}, said)
     more = p.json(*FUNCTION, "deploy", "--name", "all", "--runtime", "wasm", "--code", HELLO,
@@ -203,6 +214,12 @@ def what_is_wrong_is_refused(p):
     check("hello" in refused(p, "x", "--code", HELLO, "--trigger", "http:/hello/{other}", code=1),
           "whose route it is")
     check(refused(p, "x", "--code", HELLO, "--secret", "KEY=none-such", code=1))
+    for word, said in (("@daily", "--warmup-schedule: a module"), ("daily", "--warmup-schedule: "),
+                       ("@daily,until=1h", "no option \"until\"")):
+        check(said in refused(p, "x", "--code", HELLO, "--warmup-schedule", word), word)
+    said = refused(p, "x", "--code", HELLO, "--handler", "m.h", "--gpu", "1", "--gpu-type",
+                   "abacus", runtime="python3", code=1)
+    check(said.startswith("--gpu-type: the price book has no gpu:abacus"), said)
     bad = pathlib.Path(tempfile.mkdtemp(dir=p.home)) / "bad.wasm"
     bad.write_bytes(b"\0asm\1\0\0\0nonsense")
     said = p.cli(*FUNCTION, "deploy", "--name", "bad", "--runtime", "wasm", "--code", bad, "--yes",
@@ -534,6 +551,73 @@ def it_wakes_for_whoever_calls(p):
 
 
 @case
+def it_answers_by_tls(p):
+    url = next(url for url in p.json(*FUNCTION, "get", "program")["status"]["urls"]
+               if url.startswith("https:"))
+    authority = ssl.create_default_context(cadata=p.cli("compute", "service", "ca").out)
+    where = urllib.parse.urlsplit(url)
+
+    def called():
+        try:
+            with urllib.request.urlopen(f"https://{where.netloc}/program/all", timeout=20,
+                                        context=authority) as answer:
+                return answer.read()
+        except urllib.error.URLError:
+            return None
+    equal(wait_until("there are certificates", 20, called), b"hello, all")
+
+
+@case
+def gpus_are_asked_for_and_priced(p):
+    """No node here has any: it says so, and nothing is paid for."""
+    need_python(p)
+    gpus = ("--code", p.home / "code", "--secret", "db-password", "--gpu", "2", "--gpu-type", "h100")
+    told = p.cli(*FUNCTION, "deploy", "--name", "cards", "--runtime", "python3", *gpus, "--plan").err
+    check("8 SYNOR an hour for the GPUs of each instance that is ready" in told, told)
+    deploy(p, "cards", *gpus, "--no-wait", runtime="python3")
+    why = wait_until("it is told why it waits", 20, lambda: [
+        row["message"] for row in p.json(*FUNCTION, "explain", "cards")["why"]
+        if "h100" in row["message"]])
+    check(any("GPU" in message for message in why), why)
+    equal(float(p.json(*FUNCTION, "get", "cards")["status"]["cost"]["spent"]), 0.0)
+    p.cli(*FUNCTION, "delete", "cards", "--yes")
+
+
+@case
+def it_is_ready_before_it_is_called(p):
+    """By a warm-up schedule, which is paid for, and by the schedule that calls it."""
+    need_python(p)
+    told = p.cli(*FUNCTION, "deploy", "--name", "early", "--runtime", "python3", "--code",
+                 p.home / "code", "--warmup-schedule", "@hourly,for=1h,instances=2",
+                 "--plan").err
+    check("Warm-up: @hourly,zone=UTC,for=1h,instances=2: next at " in told and "each time" in told,
+          told)
+    deploy(p, "early", "--code", p.home / "code", "--secret", "db-password", "--idle", "1s",
+           "--warmup-schedule", "* * * * * *,for=1h,instances=2", runtime="python3")
+    get = p.json(*FUNCTION, "get", "early")
+    equal((get["status"]["prewarm"]["mode"], get["status"]["prewarm"]["paid"]), ("auto", 2), get)
+    wait_until("two are ready", 30, lambda: len(pool_of(p, "early")) == 2)
+    wait_until("they are on the bill", 30, lambda: float(
+        p.json(*FUNCTION, "get", "early")["status"]["cost"]["spent"]) > 0)
+    at = time.gmtime(time.time() + 17)
+    p.api("PATCH", "/v1/functions/early", {"spec": {"warmup": [], "triggers": [
+        {"type": "schedule", "cron": f"{at.tm_sec} {at.tm_min} {at.tm_hour} * * *",
+         "payload": {"path": "/x"}}]}})
+    wait_until("nothing of it runs", 30, lambda: not pool_of(p, "early"))
+    wait_until("it is called by its schedule", 60, lambda: [
+        r for r in p.json(*FUNCTION, "invocations", "early")["items"] if r["trigger"] == "schedule"])
+    why = p.json(*FUNCTION, "explain", "early")["why"]
+    check(any(row["dimension"] == "prewarm" and "(schedule)" in row["message"] for row in why), why)
+    check(any(row["dimension"] == "start" and "initialise" in row["message"] for row in why), why)
+    starts = wait_until("it is told how they came", 20, lambda: p.json(
+        *FUNCTION, "metrics", "early")["starts"].get("cold"))
+    check(starts["stages"]["initialise"]["mean_us"] > 0, starts)
+    equal((starts["count"], starts["waited"]), (1, 0), "it was there before the call")
+    check("INITIALISE" in p.cli(*FUNCTION, "metrics", "early").out)
+    p.cli(*FUNCTION, "delete", "early", "--yes", "--no-wait")
+
+
+@case
 def what_fails_at_the_start_says_why(p):
     need_python(p)
     said = p.broken.communicate(timeout=60)[0].decode()
@@ -551,4 +635,4 @@ if __name__ == "__main__":
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run(Platform("--function-listen", f"127.0.0.1:{port}"))
+    run(Platform("--function-listen", f"127.0.0.1:{port}", "--function-tls-listen", "127.0.0.1:0"))

@@ -640,6 +640,28 @@ def free(where):
 
 
 @case
+def every_address_of_both_families(p):
+    need(p)
+    port = address(p)[1]
+    p.cli("compute", "service", "scale", "web", "--replicas", 1, "--yes", "--wait")
+    p.stop()
+    p.options[1] = f"[::]:{FIRST}-{FIRST + 19}"
+    p.start()
+    equal(service(p)["status"]["address"], f"[::]:{port}", "its port lasts")
+    curl = ["curl", "-sS", "--noproxy", "*", "--retry", "40", "--retry-delay", "1",
+            "--retry-connrefused", "-o", "/dev/null", "-w", "%{http_code} %{remote_ip}"]
+    for family, host in (("-6", "[::1]"), ("-4", "127.0.0.1")):
+        said = subprocess.run([*curl, family, f"http://{host}:{port}/"], capture_output=True,
+                              text=True, check=False)
+        equal(said.stdout, f"200 {host.strip('[]')}", said.stderr)
+    p.cli("compute", "service", "scale", "web", "--replicas", 0, "--yes", "--wait")
+    p.stop()
+    p.options[1] = f"127.0.0.1:{FIRST}-{FIRST + 19}"
+    p.start()
+    answers(("127.0.0.1", port), status=503)
+
+
+@case
 def what_is_deleted_gives_its_address_back(p):
     need(p)
     where = address(p)

@@ -225,7 +225,8 @@ def bombs_stay_within(p):
 @case
 def what_it_floods_is_cut(p):
     for name in sandboxes(p):
-        check(attack(name, "floods")[0] in (200, 504), name)
+        status, body = attack(name, "floods")  # its deadline is near: either may tell
+        check(status in (200, 500, 504), name, status, body)
         wait_until("its log is there", 20,
                    lambda name=name: "flood" in p.cli(*FUNCTION, "logs", name, "--tail", "5").out)
         well(p, name, "a flood of lines")
@@ -233,7 +234,7 @@ def what_it_floods_is_cut(p):
 
 @case
 def an_instance_is_killed_in_the_middle(p):
-    name = sandboxes(p)[-1]
+    name = [each for each in sandboxes(p) if each != "on-namespace"][-1]  # zygote.py kills those
     for round_ in range(2):
         found = []
         call = threading.Thread(target=lambda found=found: found.append(attack(name, "endless")))
@@ -259,4 +260,4 @@ if __name__ == "__main__":
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         PORT = free.getsockname()[1]
-    run(Platform("--function-listen", f"127.0.0.1:{PORT}"))
+    run(Platform("--function-listen", f"127.0.0.1:{PORT}", "--allow-namespace-sandbox"))

@@ -177,6 +177,12 @@ def what_no_node_has_waits(p):
          if "runtime" in json.dumps(each["why"])), None))
     text = json.dumps(explained)
     check("has no python 3.9" in text and "apt-get install python3" in text, explained)
+    p.cli(*FUNCTION, "deploy", "--name", "forked", "--runtime", "python3", "--isolation", "namespace",
+          "--code", EXAMPLES / "python", "--yes", "--no-wait")
+    text = wait_until("it is explained", 20, lambda: next(
+        (each for each in [p.cli(*FUNCTION, "explain", "forked", code=None).out]
+         if "namespace" in each), None))
+    check("--allow-namespace-sandbox" in text, text)
     refused = p.error("compute", "service", "deploy", "--name", "own", "--image", "host", "--yes",
                       code=2)["message"]
     check("services do not run on" in refused, refused)

@@ -128,7 +128,7 @@ def strangers_are_refused_until_they_are_allowed(p):
     address = p.json("compute", "service", "get", "db")["status"]["virtual_address"]
     own = ipaddress.ip_address(address)
     check(own in ipaddress.ip_network("10.127.0.0/16"), own)
-    equal(get(FACTS["at"]["web"], "/db"), f"{address}\n")
+    check(address in get(FACTS["at"]["web"], "/db").split())
     check(get(FACTS["at"]["spy"], f"/db.{p.account}.synor.").startswith("error"))
     wait_until("the stranger is refused", 30, lambda: refused(call(p, "spy", address)))
     deploy(p, "db", "far", "--allow-from", "own", "--allow-from", "spy/spy")
@@ -139,6 +139,40 @@ def strangers_are_refused_until_they_are_allowed(p):
     deploy(p, "db", "far", "--allow-from", "own")
     reaches(p, "web", "db")
     wait_until("the stranger is refused", 30, lambda: refused(call(p, "spy", address)))
+
+
+def curl_within(p, instance, *options):
+    """What curl says in the network of an instance of this node."""
+    return subprocess.run(["nsenter", f"--net={p.home}/agent/net/ns/{instance}", "curl", "-sS",
+                           "--noproxy", "*", "--max-time", "30", *options],
+                          capture_output=True, text=True, check=False)
+
+
+@case
+def a_service_is_reached_by_its_address_of_ipv6(p):
+    need()
+    if not os.path.exists("/proc/sys/net/ipv6") or shutil.which("curl") is None:
+        raise Skip("needs IPv6 and curl")
+    status = p.json("compute", "service", "get", "db")["status"]
+    four, six = (ipaddress.ip_address(status[key]) for key in
+                 ("virtual_address", "virtual_address6"))
+    equal(int(six), int(ipaddress.ip_address("fd53:796e:6f72::")) + int(four), six)
+    check(f"{four}, {six}" in p.cli("compute", "service", "get", "db").out)
+    equal(set(get(FACTS["at"]["web"], "/db").split()), {str(four), str(six)})
+    web = FACTS["at"]["web"]["instance"]
+    said = curl_within(p, web, "-6", "-w", " %{http_code} %{local_ip}", f"http://[{six}]:8080/:me")
+    check(f"web.{p.account}.mesh" in said.stdout and " 200 fd" in said.stdout, said)
+    # Of what has another port nobody knows; and a stranger is one by this address, too.
+    said = curl_within(p, web, "-6", f"http://[{six}]:8081/:me")
+    check(said.returncode == 7, "it is refused", said)
+    deploy(p, "db", "far", "--allow-from", "none")
+    wait_until("web is refused", 30, lambda: "403" in curl_within(
+        p, web, "-6", "-o", "/dev/null", "-w", "%{http_code}", f"http://[{six}]:8080/:me").stdout)
+    deploy(p, "db", "far", "--allow-from", "own")
+    reaches(p, "web", "db")
+    raw = p.json("compute", "service", "get", "raw")["status"]["virtual_address6"]
+    said = curl_within(p, web, "-6", "-H", "X-Mesh-Caller: forged", f"http://[{raw}]:8080/:me")
+    check("forged" in said.stdout, said)
 
 
 def shake_hands(port, name, folder, *options):

@@ -2,6 +2,9 @@
 """Internal names where there is no mesh (mesh.py has one): a program in its sandbox looks up another
 service as programs do."""
 import http.client
+import ipaddress
+import os
+import subprocess
 
 from harness import (Platform, Skip, case, check, equal, image_layout, need_networks, need_sandbox, run,
                      static_program, wait_until)
@@ -84,6 +87,23 @@ def a_service_is_found_by_its_name(p):
         for name in ("api", f"7.web.{p.account}.synor", "web.nobody.synor", "example.org"):
             said = look_up(p, sandbox, name + ("." if "." in name else ""))
             check(said[0].startswith("error"), sandbox, name, said)
+
+
+@case
+def its_replicas_have_addresses_of_both_families(p):
+    need(p)
+    asker = "runc"  # in its network anybody may call; gVisor's own stack has the addresses
+    if not os.path.exists("/proc/sys/net/ipv6") or asker not in p.askers:
+        raise Skip("needs IPv6 and runc")
+    sixes = set(look_up(p, asker, "web")) - fours(look_up(p, asker, "web"))
+    equal(len(sixes), 2, sixes)
+    for six in sixes:
+        check(ipaddress.ip_address(six).is_private, six)
+        said = subprocess.run(
+            ["nsenter", f"--net={p.home}/agent/net/ns/{p.askers[asker]['instance']}", "curl", "-sS",
+             "-6", "--noproxy", "*", "--max-time", "30", f"http://[{six}]:8080/:me"],
+            capture_output=True, text=True, check=False)
+        check(said.stdout.endswith(" -\n"), said)
 
 
 @case

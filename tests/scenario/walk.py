@@ -126,6 +126,11 @@ def anything(document):
     check(isinstance(document, dict) and document, document)
 
 
+def printed(document):
+    equal(document["runtime"], "containerd", document)
+    check("cni_conf_dir" in document["config"], document)
+
+
 def error(document):
     """What failed says what, and how to go on."""
     equal(set(document) - {"request_id"}, {"code", "message", "hint", "details"}, document)
@@ -168,7 +173,11 @@ ROWS = {
     "doctor": [([], 0, anything)],
     "up": [([], 0, status), (["--detach"], 0, status)],
     "server": [(["--no-such"], 2, error)],
-    "agent": [([], 2, error), (["--server", "nonsense"], 2, error)],
+    "agent": [([], 2, error), (["--server", "nonsense"], 2, error),
+              (["--server", "/no/such", "--containerd", "run/x.sock"], 2, blames("containerd")),
+              (["--server", "/no/such", "--containerd", "/run/x.sock"], 2, blames("containerd"))],
+    "runtime config": [(["containerd", "--config", "/dev/null"], 0, printed), (["docker"], 2, error),
+                       (["containerd", "--config", "/no/such"], 1, blames("config")), ([], 2, error)],
     "compute devices list": [([], 0, items)],
     "compute devices describe": [(["cpu0"], 0, anything), (["nope"], 1, error)],
     "compute devices profiles": [([], 0, items), (["h100-sxm"], 0, anything), (["h0"], 1, error)],
@@ -431,6 +440,12 @@ ROWS = {
         ([*FUNCTION, "--memory", "64", "--plan"], 2, blames("memory")),
         ([*FUNCTION, "--timeout", "1h", "--plan"], 2, blames("timeout")),
         ([*FUNCTION, "--min-instances", "1", "--plan"], 2, blames("min-instances")),
+        ([*FUNCTION, "--gpu-type", "h100", "--plan"], 2, blames("gpu-type")),
+        ([*FUNCTION, "--gpu", "1", "--plan"], 2, blames("gpu")),
+        ([*FUNCTION, "--prewarm", "on", "--plan"], 2, error),
+        ([*FUNCTION, "--warmup-schedule", "daily", "--plan"], 2, blames("warmup-schedule")),
+        ([*FUNCTION, "--warmup-schedule", "@daily,for=1w", "--plan"], 2, blames("warmup-schedule")),
+        ([*FUNCTION, "--warmup-schedule", "@daily", "--plan"], 2, blames("warmup-schedule")),
         ([*FUNCTION, "--trigger", "http:/a//b", "--plan"], 2, blames("trigger")),
         ([*FUNCTION, "--trigger", "http:x/b", "--plan"], 2, blames("trigger")),
         ([*FUNCTION, "--trigger", "storage:/x", "--plan"], 2, blames("trigger")),
@@ -566,7 +581,7 @@ def without_a_platform_every_command_says_so(p):
     empty = tempfile.mkdtemp(dir=p.home)
     alone = ("version", "completion", "doctor", "up", "server", "agent", "down",
              "compute devices list", "compute devices describe", "compute devices profiles",
-             "compute devices bench", "compute run-graph", "sim")
+             "compute devices bench", "compute run-graph", "sim", "runtime config")
 
     def say(path):
         arguments = ROWS[path][0][0]
@@ -605,6 +620,10 @@ def what_cannot_be_started_is_refused(p):
     for front in ("nowhere:7800", "127.0.0.1", "127.0.0.1:65535"):
         result = p.cli("up", "--detach", "--mesh-listen", front, "--json", code=2, env=home)
         blames("mesh-listen")(document_of(result))
+    for options in (["--runtime", "container", "--containerd", "tcp:127.0.0.1:1"],
+                    ["--containerd", "/run/containerd/containerd.sock"]):
+        result = p.cli("up", "--detach", *options, "--json", code=2, env=home)
+        blames("containerd")(document_of(result))
     result = p.cli("agent", "--server", "https://127.0.0.1:1", "--fingerprint", "12", env=home,
                    code=2)
     check("fingerprint" in result.err, result)

@@ -26,10 +26,10 @@ struct syn_engine_node;
 struct syn_engine_sum;
 struct syn_engine_share;
 
-/* One call under way. What every call needs is in the first 128 bytes and from `params` on: a
+/* One call under way. What every call needs is in the first 128 bytes and from `access` on: a
  * program that is far ahead of its workers has many records, each of which is looked at again after
- * the caches have forgotten it. `why`, `event`, `scratch` and `sum` of a record that is not used
- * are NULL. */
+ * the caches have forgotten it, and what costs then is lines. `why`, `event`, `scratch` and `sum`
+ * of a record that is not used are NULL, and `request` is what it was made with. */
 struct syn_engine_task {
     struct syn_ready ready; /* first: what the strategy hands back is this */
     struct syn_engine *engine;
@@ -39,8 +39,14 @@ struct syn_engine_task {
     struct syn_model_entry *entry;
     struct syn_engine_seat *seat;        /* whose it is since it was popped */
     struct syn_engine_task *next, *prev; /* in the list that it is in */
-    int64_t popped_ns, begun_ns;         /* popped: 0 where nobody looked at the clock then */
+    int64_t begun_ns;                    /* since it was popped: then, or 0 where nobody looked */
     struct syn_engine_split *split;      /* of a piece; see split.c */
+    uint8_t operands_count, uses_count;
+    uint8_t tries;
+    uint8_t pieces;          /* wanted; SYN_PIECES_AUTO */
+    uint8_t room;            /* which size of record it is */
+    uint8_t reduces, shared; /* bits of uses: that reduce; whose share of the sum it has */
+    bool plain; /* each operand is a tensor of its own, and they are only read and written */
 
     /* What few calls need: tensors that come later, a device, a trace, pieces. */
     struct syn_memory_request request;
@@ -48,23 +54,22 @@ struct syn_engine_task {
     struct syn_dev_event *event;
     struct syn_dev_buf *scratch;
     uint64_t failures; /* of the seat's, when it was launched */
-    bool told;         /* the driver will say when it is over */
+    int64_t popped_ns; /* for traces */
     uint64_t number;   /* in traces */
+    bool told;         /* the driver will say when it is over */
     int granted_code;  /* the request's answer */
     unsigned piece;
     struct syn_engine_node *node; /* of a graph's; see replay.c */
     struct syn_engine_sum *sum;   /* of one that puts copies together; see reduce.c */
+    double *params;               /* behind `uses` */
 
-    double *params; /* behind `uses` */
-    uint8_t operands_count, uses_count;
-    uint8_t tries;
-    uint8_t pieces;                   /* wanted; SYN_PIECES_AUTO */
-    uint8_t room;                     /* which size of record it is */
-    uint8_t reduces, shared;          /* bits of uses: that reduce; whose share of the sum it has */
-    uint8_t access[SYN_OPERANDS_MAX]; /* what the call does with each */
-    uint8_t use_of[SYN_OPERANDS_MAX]; /* which use each belongs to */
-    struct syn_data_use uses[];       /* each tensor once; strategies look at them */
+    _Alignas(64) uint8_t access[SYN_OPERANDS_MAX]; /* what the call does with each */
+    uint8_t use_of[SYN_OPERANDS_MAX];              /* which use each belongs to */
+    struct syn_data_use uses[];                    /* each tensor once; strategies look at them */
 };
+
+_Static_assert(offsetof(struct syn_engine_task, request) == 128,
+               "what calls need takes more lines");
 
 #define SYN_ENGINE_ROOMS \
     2 /* sizes of records: for up to 4 operands and 4 parameters, and for all */
@@ -152,7 +157,7 @@ struct syn_engine {
     _Alignas(SYN_LINE) struct syn_spin stock_lock;
     struct syn_engine_task *stock[SYN_ENGINE_ROOMS];
     struct syn_engine_slab *slabs;
-    _Atomic uint64_t submitted;
+    _Atomic uint64_t submitted; /* under the lock; others look */
     /* Records that were used, on their way back. */
     _Alignas(SYN_LINE) _Atomic(struct syn_engine_task *) returned[SYN_ENGINE_ROOMS];
     /* The strategy, the model and the reports, under `lock`. */
@@ -202,6 +207,8 @@ void syn_engine_call_of(const struct syn_engine_task *call, struct syn_tensor_pl
 SYN_MUST int syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel,
                                    struct syn_engine_task **ret_call, struct syn_err *err);
 void syn_engine_record_free(struct syn_engine_task *call);
+/* So many more calls, or fewer, count as submitted. */
+void syn_engine_count_submitted(struct syn_engine *engine, int64_t more);
 /* Check a call on these tensors and fill in the rest: what it does with them, what strategies see,
  * what it is estimated to take. */
 SYN_MUST int syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *tensors,
@@ -224,8 +231,10 @@ void syn_engine_records_free(struct syn_engine *engine);
 
 /* ---- recipe.c ---- */
 
-/* Has a call like this one been checked before? Then its `entry` and `access` are set. */
-bool syn_engine_recipe_find(struct syn_engine_task *call, struct syn_tensor *const *tensors);
+/* Has a call like this one been checked before? Then its `entry` and `access` are set. *ret_plain:
+ * it only reads and writes. */
+bool syn_engine_recipe_find(struct syn_engine_task *call, struct syn_tensor *const *tensors,
+                            bool *ret_plain);
 /* It has been checked, and those are set. */
 void syn_engine_recipe_remember(const struct syn_engine_task *call,
                                 struct syn_tensor *const *tensors);
@@ -245,6 +254,8 @@ struct syn_engine_task *syn_engine_pop(struct syn_engine_seat *seat);
 /* Have its tensors brought; SYN_MEMORY_PENDING: it comes back through the seat's granted ones. */
 SYN_MUST int syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err);
 struct syn_engine_task *syn_engine_granted(struct syn_engine_seat *seat);
+/* The memory manager's answer to a call's request. */
+void syn_engine_on_ready(struct syn_memory_request *request, int code, const struct syn_err *why);
 /* Why it was not granted. */
 void syn_engine_refusal(struct syn_engine_task *call, struct syn_err *ret_err);
 /* Let go of its tensors; `code` as it ended. */
@@ -325,8 +336,19 @@ struct syn_engine_handle {
 };
 
 /* A tensor's handle, made when it is first used. */
-SYN_MUST int syn_engine_handle(struct syn_engine *engine, struct syn_tensor *tensor,
-                               struct syn_engine_handle **ret_handle, struct syn_err *err);
+SYN_MUST int syn_engine_handle_new(struct syn_engine *engine, struct syn_tensor *tensor,
+                                   struct syn_engine_handle **ret_handle, struct syn_err *err);
+static inline SYN_MUST int
+syn_engine_handle(struct syn_engine *engine, struct syn_tensor *tensor,
+                  struct syn_engine_handle **ret_handle, struct syn_err *err)
+{
+    struct syn_engine_handle *handle = syn_tensor_user(tensor);
+
+    if (__builtin_expect(handle == NULL, 0))
+        return syn_engine_handle_new(engine, tensor, ret_handle, err);
+    *ret_handle = handle;
+    return SYN_OK;
+}
 /* The memory manager ends a tensor: its handle goes too. */
 void syn_engine_forget(void *handle);
 

@@ -54,14 +54,11 @@ handle_new(struct syn_engine *engine, struct syn_tensor *tensor,
 }
 
 int
-syn_engine_handle(struct syn_engine *engine, struct syn_tensor *tensor,
-                  struct syn_engine_handle **ret_handle, struct syn_err *err)
+syn_engine_handle_new(struct syn_engine *engine, struct syn_tensor *tensor,
+                      struct syn_engine_handle **ret_handle, struct syn_err *err)
 {
     int rc = SYN_OK;
 
-    *ret_handle = syn_tensor_user(tensor);
-    if (*ret_handle != NULL)
-        return SYN_OK;
     (void)pthread_mutex_lock(&engine->maps_lock);
     *ret_handle = syn_tensor_user(tensor);
     if (*ret_handle == NULL)

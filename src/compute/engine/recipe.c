@@ -17,6 +17,7 @@ struct syn_engine_recipe {
     struct syn_model_entry *entry;
     uint32_t kinds[SYN_OPERANDS_MAX];
     uint8_t access[SYN_OPERANDS_MAX];
+    bool plain; /* none of them commutes or reduces */
     double params[];
 };
 
@@ -63,7 +64,8 @@ is_recipe(const struct syn_engine_recipe *recipe, const struct syn_engine_task *
 }
 
 bool
-syn_engine_recipe_find(struct syn_engine_task *call, struct syn_tensor *const *tensors)
+syn_engine_recipe_find(struct syn_engine_task *call, struct syn_tensor *const *tensors,
+                       bool *ret_plain)
 {
     const struct syn_engine_recipe *recipe;
     uint32_t kinds[SYN_OPERANDS_MAX];
@@ -79,6 +81,7 @@ syn_engine_recipe_find(struct syn_engine_task *call, struct syn_tensor *const *t
         return false;
     call->entry = recipe->entry;
     memcpy(call->access, recipe->access, sizeof(call->access));
+    *ret_plain = recipe->plain;
     return true;
 }
 
@@ -103,6 +106,9 @@ syn_engine_recipe_remember(const struct syn_engine_task *call, struct syn_tensor
     memcpy(recipe->kinds, kinds, sizeof(kinds));
     memcpy(recipe->access, call->access, sizeof(call->access));
     memcpy(recipe->params, call->params, params);
+    recipe->plain = true;
+    for (unsigned i = 0; i < call->operands_count; i++)
+        recipe->plain = recipe->plain && call->access[i] <= SYN_UPDATE;
     (void)atomic_fetch_add_explicit(&engine->recipes_count, 1, memory_order_relaxed);
     syn_spin_lock(&engine->lock);
     recipe->next =

@@ -298,12 +298,12 @@ syn_engine_graph_start(struct syn_engine_graph *graph, struct syn_err *err)
     atomic_store_explicit(&graph->sinks_left, graph->sinks, memory_order_relaxed);
     atomic_store_explicit(&graph->end.refs, 2, memory_order_relaxed);
     atomic_store_explicit(&graph->end.done, 0, memory_order_relaxed);
-    (void)atomic_fetch_add_explicit(&engine->submitted, count, memory_order_relaxed);
+    syn_engine_count_submitted(engine, (int64_t)count);
     rc = submit(graph, err);
     if (rc < 0) {
         atomic_store_explicit(&graph->end.refs, 1, memory_order_relaxed);
         atomic_store_explicit(&graph->end.done, 1, memory_order_relaxed);
-        (void)atomic_fetch_sub_explicit(&engine->submitted, count, memory_order_relaxed);
+        syn_engine_count_submitted(engine, -(int64_t)count);
     }
     return rc;
 }

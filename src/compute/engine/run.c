@@ -158,7 +158,7 @@ pop_ns(const struct syn_engine_seat *seat, bool *ret_looked)
 static bool
 is_brief(struct syn_engine_seat *seat, const struct syn_engine_task *call)
 {
-    return call->popped_ns == 0 && syn_engine_cost(call, seat->class_id) < BRIEF_NS &&
+    return call->begun_ns == 0 && syn_engine_cost(call, seat->class_id) < BRIEF_NS &&
            ++seat->briefs % BRIEF_TIMES != 0 && syn_model_is_settled(call->entry, seat->class_id);
 }
 
@@ -224,7 +224,9 @@ syn_engine_pop(struct syn_engine_seat *seat)
     if (call == NULL)
         return NULL;
     call->seat = seat;
-    call->popped_ns = exact ? now : 0;
+    call->begun_ns = exact ? now : 0;
+    if (syn_trace_on(engine->trace))
+        call->popped_ns = now;
     return call;
 }
 
@@ -276,9 +278,8 @@ syn_engine_granted(struct syn_engine_seat *seat)
     return call;
 }
 
-/* The memory manager's answer. */
-static void
-on_ready(struct syn_memory_request *request, int code, const struct syn_err *why)
+void
+syn_engine_on_ready(struct syn_memory_request *request, int code, const struct syn_err *why)
 {
     struct syn_engine_task *call = request->user;
 
@@ -323,8 +324,6 @@ acquire(struct syn_engine_task *call, struct syn_err *err)
             uses[i].access = SYN_WRITE;
     }
     SYN_PERTURB();
-    call->request.ready = on_ready;
-    call->request.user = call;
     return syn_memory_acquire(call->engine->memory, call->seat->node, uses, call->uses_count,
                               &call->request, err);
 }
@@ -336,8 +335,10 @@ acquire_shares(struct syn_engine_task *call, struct syn_err *err)
     for (;;) {
         int rc = SYN_MEMORY_PENDING;
 
-        if (syn_engine_take_shares(call))
+        if (syn_engine_take_shares(call)) {
+            call->request.user = call;
             rc = acquire(call, err);
+        }
         if (rc >= 0 || !syn_engine_does_without(call, rc))
             return rc;
     }
@@ -513,10 +514,9 @@ begin_timing(struct syn_engine_task *call, bool waited, struct syn_engine_outcom
     outcome->assumed = !waited && is_brief(seat, call);
     if (outcome->assumed)
         call->begun_ns = seat->clock_ns;
-    else if (waited || call->popped_ns == 0)
+    else if (waited || call->begun_ns == 0)
         call->begun_ns = syn_clock_ns();
-    else /* nothing had to be brought, so little has happened since */
-        call->begun_ns = call->popped_ns;
+    /* Else nothing had to be brought, so little has happened since it was popped. */
 }
 
 static void

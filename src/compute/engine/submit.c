@@ -27,7 +27,8 @@ static size_t
 room_bytes(unsigned room)
 {
     const struct syn_engine_task *call = NULL;
-    size_t bytes = sizeof(*call) + rooms[room].uses * sizeof(call->uses[0]) +
+    size_t bytes = offsetof(struct syn_engine_task, uses) +
+                   rooms[room].uses * sizeof(call->uses[0]) +
                    rooms[room].params * sizeof(call->params[0]);
 
     return (bytes + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
@@ -51,6 +52,7 @@ more_records(struct syn_engine *engine, unsigned room, struct syn_err *err)
         call->engine = engine;
         call->room = (uint8_t)room;
         call->params = (double *)(void *)&call->uses[rooms[room].uses];
+        call->request = (struct syn_memory_request){syn_engine_on_ready, call};
         call->next = engine->stock[room];
         engine->stock[room] = call;
     }
@@ -63,13 +65,32 @@ prefetch_record(const struct syn_engine_task *call)
 {
     if (call == NULL)
         return;
-    for (size_t at = 0; at < sizeof(*call) + 4 * sizeof(call->uses[0]); at += RECORD_ALIGN)
-        __builtin_prefetch((const char *)call + at, 1);
+    __builtin_prefetch(call, 1);
+    __builtin_prefetch(&call->kernel, 1);
+    __builtin_prefetch(call->access, 1);
 }
 
-int
-syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel,
-                      struct syn_engine_task **ret_call, struct syn_err *err)
+/* With the stock's lock. */
+static void
+count_submitted(struct syn_engine *engine, uint64_t more)
+{
+    atomic_store_explicit(&engine->submitted,
+                          atomic_load_explicit(&engine->submitted, memory_order_relaxed) + more,
+                          memory_order_relaxed);
+}
+
+void
+syn_engine_count_submitted(struct syn_engine *engine, int64_t more)
+{
+    syn_spin_lock(&engine->stock_lock);
+    count_submitted(engine, (uint64_t)more);
+    syn_spin_unlock(&engine->stock_lock);
+}
+
+/* `submits`: 1 where it counts as submitted, else 0. */
+static inline SYN_MUST int
+record_new(struct syn_engine *engine, const struct syn_kernel *kernel, unsigned submits,
+           struct syn_engine_task **ret_call, struct syn_err *err)
 {
     unsigned room =
         kernel->operands_count > rooms[0].uses || kernel->params_count > rooms[0].params;
@@ -89,6 +110,7 @@ syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel
     call = engine->stock[room];
     engine->stock[room] = call->next;
     prefetch_record(call->next);
+    count_submitted(engine, submits);
     syn_spin_unlock(&engine->stock_lock);
     call->kernel = kernel;
     call->operands_count = (uint8_t)kernel->operands_count;
@@ -98,6 +120,13 @@ syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel
     call->tries = 0;
     *ret_call = call;
     return SYN_OK;
+}
+
+int
+syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel,
+                      struct syn_engine_task **ret_call, struct syn_err *err)
+{
+    return record_new(engine, kernel, 0, ret_call, err);
 }
 
 /* A chain of records of one room. */
@@ -122,7 +151,10 @@ syn_engine_record_free(struct syn_engine_task *call)
     struct syn_engine_seat *seat;
     unsigned room = call->room;
 
-    assert(call->event == NULL && call->scratch == NULL && call->why == NULL);
+    if (!call->plain || (call->seat != NULL && call->seat->dev != NULL)) { /* it looked there */
+        assert(call->event == NULL && call->scratch == NULL && call->why == NULL);
+        call->request.user = call; /* see reduce.c */
+    }
     if (self == NULL || self->runtime != engine->runtime || self->index >= engine->cpus) {
         return_records(call, call);
         return;
@@ -400,9 +432,35 @@ fill_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors)
     }
     call->uses_count = (uint8_t)count;
     call->reduces = (uint8_t)reduces;
+    call->plain = false;
     call->ready.accesses = call->uses;
     call->ready.access_count = (uint16_t)count;
     call->ready.access_stride = sizeof(call->uses[0]);
+}
+
+/* The same for what the recipe says only reads and writes. False: some tensor is there twice. */
+static bool
+fill_plain_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors)
+{
+    unsigned count = call->operands_count;
+
+    for (unsigned i = 0; i < count; i++) {
+        for (unsigned j = 0; j < i; j++) {
+            if (tensors[j] == tensors[i])
+                return false;
+        }
+        call->uses[i] = (struct syn_data_use){.data = syn_tensor_replicas(tensors[i]),
+                                              .handle = (uint32_t)syn_tensor_number(tensors[i]),
+                                              .mode = call->access[i]};
+        call->use_of[i] = (uint8_t)i;
+    }
+    call->uses_count = (uint8_t)count;
+    call->reduces = 0;
+    call->plain = true;
+    call->ready.accesses = call->uses;
+    call->ready.access_count = (uint16_t)count;
+    call->ready.access_stride = sizeof(call->uses[0]);
+    return true;
 }
 
 /* Find it all out. */
@@ -441,12 +499,13 @@ int
 syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *tensors,
                        struct syn_err *err)
 {
+    bool plain = false;
     int rc = SYN_OK;
 
-    if (syn_engine_recipe_find(call, tensors))
-        fill_uses(call, tensors);
-    else
+    if (!syn_engine_recipe_find(call, tensors, &plain))
         rc = check(call, tensors, err);
+    else if (!plain || !fill_plain_uses(call, tensors))
+        fill_uses(call, tensors);
     if (rc == SYN_OK)
         call->ready.cost = syn_model_estimate(call->entry);
     return rc;
@@ -534,9 +593,7 @@ static void
 foresee(const struct syn_engine_task *call)
 {
     __builtin_prefetch(&call->kernel, 1);
-    __builtin_prefetch(&call->params, 1);
-    __builtin_prefetch(call->uses);
-    __builtin_prefetch(&call->uses[2]);
+    __builtin_prefetch(call->access);
 }
 
 /* Everything it waited for is there. */
@@ -608,7 +665,8 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
         rc = syn_engine_handle(engine, syn_tensor_of(call->uses[i].data), &handle, err);
         if (rc < 0)
             return rc;
-        uses[i] = (struct syn_use){.data = handle->data};
+        uses[i].data = handle->data;
+        uses[i].access = call->plain ? (enum syn_access)call->access[i] : (enum syn_access)0;
     }
     for (unsigned i = 0; __builtin_expect(call->reduces != 0, 0) && i < call->uses_count; i++) {
         if ((call->reduces & SYN_BIT(i)) != 0)
@@ -617,19 +675,19 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
             return rc;
     }
     /* Each tensor once, checked here: the core need not look. */
-    if (fill_order(call, uses) && wish->after_count == 0)
+    if ((call->plain || fill_order(call, uses)) && wish->after_count == 0)
         flags |= SYN_TASK_DISTINCT;
     if (syn_trace_on(engine->trace))
         syn_engine_trace_order(call);
     return syn_task_submit_flagged(engine->runtime, &spec, flags, ret_task, err);
 }
 
-int
-syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
-                      struct syn_engine_task **ret_call, struct syn_err *err)
+static inline SYN_MUST int
+record_for(struct syn_engine *engine, const struct syn_task_call *wish, unsigned submits,
+           struct syn_engine_task **ret_call, struct syn_err *err)
 {
     struct syn_engine_task *call = NULL;
-    int rc = syn_engine_record_new(engine, wish->kernel, &call, err);
+    int rc = record_new(engine, wish->kernel, submits, &call, err);
 
     if (rc < 0)
         return rc;
@@ -637,11 +695,21 @@ syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wis
     if (rc == SYN_OK && !syn_engine_possible(call))
         rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s: no device here has an implementation for it",
                       wish->kernel->name);
-    if (rc < 0)
-        syn_engine_record_free(call);
-    else
+    if (rc >= 0) {
         *ret_call = call;
+        return SYN_OK;
+    }
+    syn_engine_record_free(call);
+    if (submits != 0)
+        syn_engine_count_submitted(engine, -1);
     return rc;
+}
+
+int
+syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
+                      struct syn_engine_task **ret_call, struct syn_err *err)
+{
+    return record_for(engine, wish, 0, ret_call, err);
 }
 
 int
@@ -649,15 +717,14 @@ syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *wish,
                   struct syn_task **ret_task, struct syn_err *err)
 {
     struct syn_engine_task *call = NULL;
-    int rc = syn_engine_record_for(engine, wish, &call, err);
+    int rc = record_for(engine, wish, 1, &call, err);
 
     if (rc < 0)
         return rc;
-    (void)atomic_fetch_add_explicit(&engine->submitted, 1, memory_order_relaxed);
     rc = submit(call, wish, ret_task, err);
     if (rc < 0) {
         syn_engine_record_free(call);
-        (void)atomic_fetch_sub_explicit(&engine->submitted, 1, memory_order_relaxed);
+        syn_engine_count_submitted(engine, -1);
     }
     return rc;
 }

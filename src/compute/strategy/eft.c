@@ -64,7 +64,27 @@ struct eft {
     uint32_t *excess; /* kernel x class: time beyond the best split, in ns; NULL: none */
 };
 
-static void forget_graph(struct eft *eft);
+static void
+forget_graph(struct eft *eft)
+{
+    syn_free(eft->ranks);
+    syn_free(eft->kernels);
+    syn_free(eft->after);
+    syn_free(eft->excess);
+    syn_free(eft->believed);
+    syn_free(eft->costs);
+    syn_free(eft->dues);
+    syn_free(eft->sides);
+    syn_free(eft->ends);
+    arrivals_fini(&eft->arrivals);
+    eft->ranks = eft->after = eft->dues = eft->ends = NULL;
+    eft->kernels = eft->excess = NULL;
+    eft->sides = NULL;
+    eft->believed = NULL;
+    eft->costs = NULL;
+    eft->rank_count = eft->kernel_count = eft->checked = eft->replans = 0;
+    eft->pace_ns = 0;
+}
 
 static void
 eft_close(void *self)
@@ -354,24 +374,35 @@ consider(struct eft *eft, struct eft_look *look, uint32_t g, uint64_t ns, struct
         (look->found && choice.score >= best->score))
         return false;
     look->found = true;
-    *best = choice;
+    /* One by one: put together in memory and then read as a whole they are waited for. */
+    best->group = choice.group;
+    best->ns = choice.ns;
+    best->move_ns = choice.move_ns;
+    best->there_ns = choice.there_ns;
+    best->end_ns = choice.end_ns;
+    best->score = choice.score;
     return true;
 }
 
-/* Of all groups, where only the score counts. Waiting, transfers and weights only add to the time
- * at which a group could end it at the soonest, by which alone most groups lose. */
-static bool
+/* Of all groups, where only the score counts. Waiting, transfers, weights and power states only add
+ * to the time at which a group could end it at the soonest, by which alone most groups lose. */
+static __attribute__((noinline)) bool
 choose_least(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
              struct eft_choice *ret_best)
 {
     uint64_t moves[SYN_PLATFORM_WORKERS_MAX], least = UINT64_MAX;
     struct eft_look look = {ready, moves, now_ns, topology_here(ready), band, false, false};
+    const struct strategy_group *at = eft->topology.groups;
+    const struct eft_group *group = eft->groups;
+    const uint64_t *cost = ready->cost->ns;
+    uint32_t count = eft->topology.group_count;
 
-    for (uint32_t g = 0; g < eft->topology.group_count; g++) {
-        uint64_t ns = task_ns(eft, ready, eft->topology.groups[g].class_id);
-        uint64_t begin = SYN_MAX(now_ns, eft->groups[g].free_ns);
+    for (uint32_t g = 0; g < count; g++, at++, group++) {
+        uint64_t ns = __atomic_load_n(&cost[at->class_id], __ATOMIC_RELAXED);
+        uint64_t begin = SYN_MAX(now_ns, group->free_ns);
 
-        if (begin < least && ns < least - begin && consider(eft, &look, g, ns, ret_best))
+        if (begin < least && ns < least - begin &&
+            consider(eft, &look, g, task_ns(eft, ready, at->class_id), ret_best))
             least = ret_best->score;
     }
     return look.found;
@@ -389,7 +420,6 @@ choose_any(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64
 
     if (is_plain(eft, ready) && !known)
         return choose_least(eft, ready, band, now_ns, ret_best);
-
     if (known)
         arrivals_look(&eft->arrivals, ready, now_ns, moves, theres);
     else
@@ -671,10 +701,11 @@ static uint64_t
 state_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id, uint32_t state)
 {
     const struct syn_worker_class *class = &eft->topology.platform->classes[class_id];
+    uint64_t ns = ready_ns(ready, class_id);
 
-    return class->state_count == 0
-               ? ready_ns(ready, class_id)
-               : ready_ns(ready, class_id) * 1000 / class->states[state].speed_permille;
+    return class->state_count == 0 || class->states[state].speed_permille == 1000
+               ? ns
+               : ns * 1000 / class->states[state].speed_permille;
 }
 
 /* The policy's state; or, when it says until when the worker may take, the one with the least
@@ -898,40 +929,6 @@ eft_lost(void *self, uint32_t worker, bool lost)
     update_free(eft, worker, lost ? UINT64_MAX : 0);
 }
 
-static void
-forget_graph(struct eft *eft)
-{
-    syn_free(eft->ranks);
-    syn_free(eft->kernels);
-    syn_free(eft->after);
-    syn_free(eft->excess);
-    syn_free(eft->believed);
-    syn_free(eft->costs);
-    syn_free(eft->dues);
-    syn_free(eft->sides);
-    syn_free(eft->ends);
-    arrivals_fini(&eft->arrivals);
-    eft->ranks = eft->after = eft->dues = eft->ends = NULL;
-    eft->kernels = eft->excess = NULL;
-    eft->sides = NULL;
-    eft->believed = NULL;
-    eft->costs = NULL;
-    eft->rank_count = eft->kernel_count = eft->checked = eft->replans = 0;
-    eft->pace_ns = 0;
-}
-
-/* False: out of memory. NULL stays NULL. */
-static bool
-copy(const void *from, uint32_t count, size_t size, void *ret_copy)
-{
-    void *copied = from == NULL ? NULL : syn_calloc((size_t)count + 1, size);
-
-    if (copied != NULL)
-        memcpy(copied, from, count * size);
-    memcpy(ret_copy, &copied, sizeof(copied));
-    return from == NULL || copied != NULL;
-}
-
 static int
 eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struct syn_err *err)
 {
@@ -940,9 +937,9 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
     bool copied;
 
     forget_graph(eft);
-    copied = copy(eft->policy.dues, graph->task_count, sizeof(uint64_t), &eft->dues) &&
-             copy(eft->policy.ends, graph->task_count, sizeof(uint64_t), &eft->ends) &&
-             copy(eft->policy.sides, graph->task_count, 1, &eft->sides);
+    copied = column_copy(eft->policy.dues, graph->task_count, sizeof(uint64_t), &eft->dues) &&
+             column_copy(eft->policy.ends, graph->task_count, sizeof(uint64_t), &eft->ends) &&
+             column_copy(eft->policy.sides, graph->task_count, 1, &eft->sides);
     /* They were that graph's. */
     eft->policy.dues = eft->policy.ends = NULL;
     eft->policy.sides = NULL;

@@ -111,6 +111,9 @@ ready_ns(const struct syn_ready *ready, uint32_t class_id)
     return ns == SYN_UNKNOWN_NS ? STRATEGY_UNKNOWN_NS : ns;
 }
 
+/* Copy what a policy says of each task, or NULL, which stays NULL. False: out of memory. */
+bool column_copy(const void *from, uint32_t count, size_t size, void *ret_copy);
+
 /* Copies of tables of estimates, and whether one is off by more than a part of what it was. */
 void estimates_note(struct syn_estimate *believed, const struct syn_estimate *const *costs,
                     uint32_t count);

@@ -294,6 +294,17 @@ topology_here(const struct syn_ready *ready)
     return nodes;
 }
 
+bool
+column_copy(const void *from, uint32_t count, size_t size, void *ret_copy)
+{
+    void *copied = from == NULL ? NULL : syn_calloc((size_t)count + 1, size);
+
+    if (copied != NULL)
+        memcpy(copied, from, count * size);
+    memcpy(ret_copy, &copied, sizeof(copied));
+    return from == NULL || copied != NULL;
+}
+
 void
 estimates_note(struct syn_estimate *believed, const struct syn_estimate *const *costs,
                uint32_t count)

@@ -423,8 +423,11 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
     }
     if (options->runtime != NULL)
         agent->runtimes[0] = *options->runtime;
+    agent->namespace_sandbox = options->namespace_sandbox;
     agent->wants_container =
         syn_str_eq(options->driver != NULL ? options->driver : "", "container");
+    (void)syn_str_copy(agent->containerd, sizeof(agent->containerd),
+                       options->containerd != NULL ? options->containerd : "");
     (void)snprintf(agent->data_dir, sizeof(agent->data_dir), "%s/agent", options->data_dir);
     agent->cache_bytes_max = options->cache_bytes_max;
     agent->bandwidth_bps = options->bandwidth_bps;

@@ -27,6 +27,7 @@
 #include <synor/infra/crypto.h>
 #include <synor/infra/oci_layout.h>
 #include <synor/runtime/container.h>
+#include <synor/runtime/forked.h>
 #include <synor/runtime/gpu.h>
 #include <synor/runtime/native.h>
 
@@ -41,8 +42,9 @@
 #define AGT_RETRY_MS      1000
 #define AGT_INSTANCES_MAX 256
 #define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
-#define AGT_RUNTIMES      5
-#define AGT_DEVICES_MS    10000 /* for all drivers together to say what they know */
+#define AGT_RUNTIMES      6
+#define AGT_NAMESPACE     "namespace" /* the sandbox that is had by name alone */
+#define AGT_DEVICES_MS    10000       /* for all drivers together to say what they know */
 #define AGT_DEVICES_MAX   256
 #define AGT_REPORT_MAX    120 /* samples in one report */
 
@@ -131,6 +133,11 @@ struct syn_agent {
     struct syn_native *natives[2];             /* gVisor, runc; NULL: what runs things was given */
     struct syn_container *container;           /* NULL: containerd has nothing to do here */
     bool wants_container;                      /* --runtime container */
+    bool container_away;                       /* the heartbeat's: it was told so */
+    char containerd[AGT_PATH_MAX];             /* "unix:PATH" of one that is there; "": our own */
+    bool namespace_sandbox;                    /* --allow-namespace-sandbox */
+    struct syn_forked *forked;                 /* NULL: zygotes have nothing to do here */
+    char namespace_missing[232];               /* why, though it is allowed; "": not so */
     size_t slots;                              /* in use of what follows: see runtimes.c */
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* a driver, or the one that was given, */
     struct syn_runtime_info infos[AGT_RUNTIMES]; /* and a class of sandboxes by it */
@@ -203,6 +210,7 @@ struct agt_instance {
     atomic_bool changed;            /* since the thread looked */
     bool preparing_told;            /* whose turn it is */
     bool noticed;                   /* likewise: the program has been told why it must stop */
+    bool running_untold;            /* likewise: the server hears it with how healthy it is */
     bool finished;                  /* likewise: it has ended, and the server knows all of it */
     struct agt_start start;         /* likewise: of a function's, how it came */
     char gateway[AGT_RESOLVER_MAX]; /* likewise: where it asks for names; "": nowhere of ours */
@@ -281,7 +289,7 @@ void agt_runtime_of_folder(struct agt_instance *instance, const json_t *doc);
 /** The class of those who do not say. */
 const char *agt_sandbox_default(const struct syn_agent *agent);
 /** [{name, version, platform, state, gpus, runtime}]. Owner: the caller's reference. */
-SYN_MUST int agt_sandboxes(const struct syn_agent *agent, json_t **ret, struct syn_err *err);
+SYN_MUST int agt_sandboxes(struct syn_agent *agent, json_t **ret, struct syn_err *err);
 
 /* --- instance networks (network.c)
  * ------------------------------------------------------------------------------ */

@@ -169,19 +169,37 @@ driver_name(const struct agt_instance *instance)
     return instance->made_by != NULL ? instance->made_by->driver : "";
 }
 
+/* Of a report that it runs: since when, by what. Nothing where it has ended: that is told next. */
 static int
-report_running(struct agt_instance *instance, const struct syn_instance_status *status,
-               struct syn_err *err)
+add_running(const struct agt_instance *instance, json_t *body, struct syn_err *err)
 {
+    const struct syn_runtime_ops *ops = instance->runtime.ops;
+    struct syn_instance_status status = {0};
     char at[SYN_FORMAT_MAX];
+    int rc = ops->poll(instance->runtime.self, instance->handle, &status, err);
 
-    return report(instance,
-                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "state", "running", "reason",
-                            "running", "message", "The program runs.", "started_at",
-                            syn_format_time(status->started_at_ms, at), "isolation",
-                            sandbox_name(instance), "runtime", driver_name(instance), "pid",
-                            status->pid),
-                  err);
+    if (rc < 0 || status.state != SYN_INSTANCE_RUNNING)
+        return rc;
+    rc = syn_json_set_str(body, "started_at", syn_format_time(status.started_at_ms, at), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(body, "isolation", sandbox_name(instance), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(body, "runtime", driver_name(instance), err);
+    return rc < 0 ? rc : syn_json_set_i64(body, "pid", status.pid, err);
+}
+
+static int
+report_running(struct agt_instance *instance, struct syn_err *err)
+{
+    SYN_JSON(body);
+    int rc = syn_json_pack(&body, err, "{s:s, s:s, s:s}", "state", "running", "reason", "running",
+                           "message", "The program runs.");
+
+    if (rc == SYN_OK)
+        rc = add_running(instance, body, err);
+    if (rc < 0 || json_object_get(body, "started_at") == NULL)
+        return rc;
+    return report(instance, SYN_TAKE(body), err);
 }
 
 int
@@ -194,11 +212,16 @@ agt_report_health(struct agt_instance *instance, const char *address, int64_t po
                            "address", address, "port", (json_int_t)port, "health", "ready",
                            ready ? 1 : 0, "message", message);
 
+    if (rc == SYN_OK && instance->running_untold)
+        rc = add_running(instance, body, err);
     if (rc == SYN_OK && ready)
         rc = agt_start_report(instance, body, err);
     if (rc == SYN_OK)
         rc = report(instance, SYN_TAKE(body), err);
-    if (rc == SYN_OK && ready)
+    if (rc < 0)
+        return rc;
+    instance->running_untold = false;
+    if (ready)
         agt_start_told(instance);
     return rc;
 }
@@ -696,12 +719,12 @@ static void
 begin_watch(struct agt_instance *instance)
 {
     const struct syn_runtime_ops *ops = instance->runtime.ops;
-    struct syn_instance_status status = {0};
     struct syn_err err = {0};
 
     agt_door(instance, true);
-    if (ops->poll(instance->runtime.self, instance->handle, &status, &err) == SYN_OK &&
-        status.state == SYN_INSTANCE_RUNNING && report_running(instance, &status, &err) < 0)
+    /* A function's is asked at once, and told to run with what came of that: calls wait for it. */
+    instance->running_untold = instance->care != NULL && instance->start.kept;
+    if (!instance->running_untold && report_running(instance, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.report-failed", &err);
     if (ops->exit_fd(instance->runtime.self, instance->handle, &instance->exit_fd, &err) < 0)
         instance->exit_fd = -1; /* it may have ended already: poll() knows */

@@ -265,6 +265,7 @@ take_letter(struct agt_mesh *mesh, struct letter *letter, struct syn_err *err)
         return SYN_OK;
     case ENTER:
         drop_address(mesh, letter->caller->address);
+        mesh->fronts.six = mesh->fronts.six || letter->caller->address6[0] != '\0';
         return syn_map_put_take(mesh->callers, letter->id, SYN_TAKE(letter->caller), err);
     case LEAVE:
         (void)syn_map_remove(mesh->callers, letter->id);
@@ -498,7 +499,8 @@ choose_ports(struct agt_mesh *mesh, bool anew, struct syn_err *err)
             return rc;
     }
     mesh->fronts = (struct agt_mesh_fronts){.out_http = (uint16_t)ports[0],
-                                            .out_tcp = (uint16_t)(ports[0] + 1)};
+                                            .out_tcp = (uint16_t)(ports[0] + 1),
+                                            .six = mesh->fronts.six};
     choose_listen(mesh, ports[1]);
     return SYN_OK;
 }
@@ -535,7 +537,7 @@ tell_names(struct agt_mesh *mesh, const struct agt_mesh_table *table, struct syn
     if (rc < 0)
         (void)syn_map_free(ids);
     else
-        agt_names_serve_take(mesh->agent->names, ids);
+        agt_names_serve_take(mesh->agent->names, ids, mesh->fronts.six);
     return rc;
 }
 
@@ -587,7 +589,7 @@ without_proxy(struct agt_mesh *mesh, const struct syn_err *why)
     if (!mesh->missing)
         syn_log_err(SYN_LOG_WARN, "mesh.no-proxy", why);
     mesh->missing = true;
-    agt_names_serve_take(mesh->agent->names, NULL);
+    agt_names_serve_take(mesh->agent->names, NULL, false);
     (void)!syn_net_divert(mesh->agent->net, NULL, 0, NULL);
     mesh->retry_ms = now_ms() + SEARCH_MS;
 }

@@ -10,6 +10,7 @@ struct service {
     const json_t *doc;
     const char *id, *label, *name, *peer; /* peer: its name in TLS */
     const char *address;                  /* "10.127.0.1:80"; NULL: it has none */
+    const char *address6; /* "[fd53::a7f:1]:20000", with the front's port; NULL: it has none */
     bool tcp;
 };
 
@@ -34,7 +35,8 @@ struct make {
     struct list ids; /* of the services that are diverted */
     struct list parties, backends, pairs, certs, diverts, callers;
     struct list out_http, out_tcp, in_http, in_tcp; /* struct syn_balancer_pair */
-    struct list cert_ids, matches;
+    struct list callers6, out_http6, out_tcp6;
+    struct list cert_ids, matches, matches6;
     struct syn_err *err;
     int rc; /* the first failure */
 };

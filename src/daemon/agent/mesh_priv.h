@@ -45,13 +45,16 @@ void agt_breakers_lay(const struct agt_breakers *breakers, const char *backend,
 struct agt_mesh_caller {
     char instance[SYN_ID_MAX];
     char address[SYN_NET_ADDR_MAX];              /* IPv4 */
+    char address6[SYN_NET_ADDR_MAX];             /* "": it has none */
     char account[SYN_ID_MAX], label[SYN_ID_MAX]; /* its id, and what it is called */
     char service[SYN_ID_MAX];                    /* whose replica it is; "": none's */
 };
 
-/** Where the node's proxies listen. OUT is for instances, IN for other nodes; HTTP and the next. */
+/** Where the node's proxies listen. OUT is for instances, IN for other nodes; HTTP and the next.
+ *  `six`: instances have addresses of IPv6, and services therefore. */
 struct agt_mesh_fronts {
     uint16_t out_http, out_tcp;
+    bool six;
     char in_http[AGT_MESH_ADDRESS_SIZE], in_tcp[AGT_MESH_ADDRESS_SIZE];
 };
 
@@ -86,7 +89,7 @@ struct agt_mesh_chunk;
 struct agt_mesh_table {
     struct syn_balancer_table table;
     struct syn_net_divert *diverts;
-    const char **services; /* their ids, as many */
+    const char **services; /* their ids, as many; one with IPv6 has two */
     size_t divert_count;
     struct agt_mesh_pair *pairs;   /* with a backend each */
     size_t pair_count, left_out;   /* left_out: beyond AGT_MESH_PAIRS_MAX, and matches beyond

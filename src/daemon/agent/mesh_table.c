@@ -52,6 +52,35 @@ read_service(struct make *make, const json_t *doc, struct service *ret)
 }
 
 static void
+divert(struct make *make, const struct service *service, const char *address)
+{
+    const struct agt_mesh_fronts *fronts = &make->world->fronts;
+    struct syn_net_divert *row = agt_make_push(make, &make->diverts, sizeof(*row));
+    const char **id = agt_make_push(make, &make->ids, sizeof(*id));
+
+    if (id != NULL)
+        *id = service->id;
+    if (row != NULL)
+        *row = (struct syn_net_divert){.address = address,
+                                       .port = (uint16_t)syn_json_i64(service->doc, "port", 0),
+                                       .to = service->tcp ? fronts->out_tcp : fronts->out_http};
+}
+
+/* Its address of IPv6, as a caller's connection comes to the front. */
+static void
+add_address6(struct make *make, struct service *service)
+{
+    const struct agt_mesh_fronts *fronts = &make->world->fronts;
+    char address[SYN_MESH_SIZE6];
+
+    if (!fronts->six || !syn_mesh_address6(syn_json_str(service->doc, "address", ""), address))
+        return;
+    service->address6 = agt_make_text(
+        make, "[%s]:%u", address, (unsigned)(service->tcp ? fronts->out_tcp : fronts->out_http));
+    divert(make, service, agt_make_text(make, "%s", address));
+}
+
+static void
 read_services(struct make *make)
 {
     const struct agt_mesh_world *world = make->world;
@@ -62,23 +91,14 @@ read_services(struct make *make)
         agt_make_room(make, (syn_map_count(world->services) + 1) * sizeof(*make->services));
     while (make->rc == SYN_OK && syn_map_next(world->services, &cursor, NULL, &value)) {
         struct service *service = &make->services[make->service_count];
-        struct syn_net_divert *divert;
-        const char **id;
 
         if (!read_service(make, value, service))
             continue;
         make->service_count++;
         if (service->address == NULL)
             continue;
-        divert = agt_make_push(make, &make->diverts, sizeof(*divert));
-        id = agt_make_push(make, &make->ids, sizeof(*id));
-        if (id != NULL)
-            *id = service->id;
-        if (divert != NULL)
-            *divert = (struct syn_net_divert){.address = syn_json_str(value, "address", ""),
-                                              .port = (uint16_t)syn_json_i64(value, "port", 0),
-                                              .to = service->tcp ? world->fronts.out_tcp
-                                                                 : world->fronts.out_http};
+        divert(make, service, syn_json_str(value, "address", ""));
+        add_address6(make, service);
     }
 }
 
@@ -139,6 +159,11 @@ read_callers(struct make *make)
         row = agt_make_push(make, &make->callers, sizeof(*row));
         if (row != NULL)
             *row = (struct syn_balancer_caller){caller->address, party->name};
+        if (!make->world->fronts.six || caller->address6[0] == '\0')
+            continue;
+        row = agt_make_push(make, &make->callers6, sizeof(*row));
+        if (row != NULL)
+            *row = (struct syn_balancer_caller){caller->address6, party->name};
     }
 }
 
@@ -214,6 +239,7 @@ push_out(struct make *make, const struct party *party, const struct service *ser
     int64_t percent = syn_json_i64(json_object_get(service->doc, "mesh"), "break_at", 0);
     unsigned break_percent = service->tcp || percent < 1 || percent > 100 ? 0 : (unsigned)percent;
     struct syn_balancer_backend *backend;
+    struct syn_balancer_pair pair;
 
     if (make->pairs.count >= AGT_MESH_PAIRS_MAX) {
         make->out->left_out++;
@@ -233,10 +259,12 @@ push_out(struct make *make, const struct party *party, const struct service *ser
                                    .callee = agt_make_text(make, "%s", service->peer),
                                    .route = route,
                                    .break_percent = break_percent};
-    push_route(
-        make, service->tcp ? &make->out_tcp : &make->out_http,
-        &(const struct syn_balancer_pair){
-            .caller = party->name, .callee = service->address, .backend = id, .route = route});
+    pair = (struct syn_balancer_pair){
+        .caller = party->name, .callee = service->address, .backend = id, .route = route};
+    push_route(make, service->tcp ? &make->out_tcp : &make->out_http, &pair);
+    pair.callee = service->address6;
+    if (pair.callee != NULL)
+        push_route(make, service->tcp ? &make->out_tcp6 : &make->out_http6, &pair);
     return backend;
 }
 
@@ -426,7 +454,7 @@ static void
 add_match(struct make *make, const struct service *service, unsigned number, const json_t *route)
 {
     const json_t *said = json_object_get(route, "match"), *row;
-    struct syn_balancer_match *match;
+    struct syn_balancer_match *match, *six;
     const char **methods;
     size_t i;
 
@@ -446,6 +474,11 @@ add_match(struct make *make, const struct service *service, unsigned number, con
         if (i < SYN_MESH_MATCH_MAX)
             methods[match->method_count++] = json_string_value(row);
     read_headers(make, json_object_get(said, "headers"), match);
+    six = service->address6 == NULL ? NULL : agt_make_push(make, &make->matches6, sizeof(*six));
+    if (six == NULL)
+        return;
+    *six = *match;
+    six->callee = service->address6;
 }
 
 static void
@@ -663,30 +696,40 @@ add_fronts(struct make *make)
 {
     const struct agt_mesh_fronts *at = &make->world->fronts;
     struct syn_balancer_table *table = &make->out->table;
-    struct syn_balancer_frontend *fronts = agt_make_room(make, 4 * sizeof(*fronts));
+    struct syn_balancer_frontend *fronts = agt_make_room(make, 6 * sizeof(*fronts));
     const struct syn_balancer_caller *callers =
         settle(make, &make->callers, sizeof(struct syn_balancer_caller));
+    const struct syn_balancer_caller *callers6 =
+        settle(make, &make->callers6, sizeof(struct syn_balancer_caller));
     const char *const *ids = settle(make, &make->cert_ids, sizeof(const char *));
     const struct syn_balancer_match *matches =
         settle(make, &make->matches, sizeof(struct syn_balancer_match));
+    const struct syn_balancer_match *matches6 =
+        settle(make, &make->matches6, sizeof(struct syn_balancer_match));
     const struct {
         const char *id, *address;
         enum syn_balancer_mesh mesh;
         enum syn_balancer_mode mode;
         const struct list *pairs;
+        bool six;
     } rows[] = {
         {"out-http", agt_make_text(make, "0.0.0.0:%u", at->out_http), SYN_BALANCER_MESH_OUT,
-         SYN_BALANCER_HTTP, &make->out_http},
+         SYN_BALANCER_HTTP, &make->out_http, false},
         {"out-tcp", agt_make_text(make, "0.0.0.0:%u", at->out_tcp), SYN_BALANCER_MESH_OUT,
-         SYN_BALANCER_TCP, &make->out_tcp},
-        {"in-http", at->in_http, SYN_BALANCER_MESH_IN, SYN_BALANCER_HTTP, &make->in_http},
-        {"in-tcp", at->in_tcp, SYN_BALANCER_MESH_IN, SYN_BALANCER_TCP, &make->in_tcp},
+         SYN_BALANCER_TCP, &make->out_tcp, false},
+        {"out-http6", agt_make_text(make, "[::]:%u", at->out_http), SYN_BALANCER_MESH_OUT,
+         SYN_BALANCER_HTTP, &make->out_http6, true},
+        {"out-tcp6", agt_make_text(make, "[::]:%u", at->out_tcp), SYN_BALANCER_MESH_OUT,
+         SYN_BALANCER_TCP, &make->out_tcp6, true},
+        {"in-http", at->in_http, SYN_BALANCER_MESH_IN, SYN_BALANCER_HTTP, &make->in_http, false},
+        {"in-tcp", at->in_tcp, SYN_BALANCER_MESH_IN, SYN_BALANCER_TCP, &make->in_tcp, false},
     };
 
     for (size_t i = 0; fronts != NULL && i < SYN_LEN(rows); i++) {
         bool in = rows[i].mesh == SYN_BALANCER_MESH_IN;
+        bool tcp = rows[i].mode == SYN_BALANCER_TCP;
 
-        if (in && make->world->authority == NULL)
+        if ((in && make->world->authority == NULL) || (rows[i].six && !at->six))
             continue;
         fronts[table->frontend_count++] = (struct syn_balancer_frontend){
             .id = rows[i].id,
@@ -695,12 +738,20 @@ add_fronts(struct make *make)
             .mode = rows[i].mode,
             .pairs = settle(make, rows[i].pairs, sizeof(struct syn_balancer_pair)),
             .pair_count = rows[i].pairs->count,
-            .callers = in ? NULL : callers,
-            .caller_count = in ? 0 : make->callers.count,
+            .callers = in            ? NULL
+                       : rows[i].six ? callers6
+                                     : callers,
+            .caller_count = in            ? 0
+                            : rows[i].six ? make->callers6.count
+                                          : make->callers.count,
             .certs = in ? ids : NULL,
             .cert_count = in ? make->cert_ids.count : 0,
-            .matches = i == 0 ? matches : NULL,
-            .match_count = i == 0 ? make->matches.count : 0,
+            .matches = in || tcp     ? NULL
+                       : rows[i].six ? matches6
+                                     : matches,
+            .match_count = in || tcp     ? 0
+                           : rows[i].six ? make->matches6.count
+                                         : make->matches.count,
         };
     }
     table->frontends = fronts;
@@ -733,7 +784,8 @@ agt_mesh_table_make(const struct agt_mesh_world *world, struct agt_mesh_table *r
     struct list *const lists[] = {&make.parties, &make.backends, &make.pairs,    &make.certs,
                                   &make.diverts, &make.callers,  &make.out_http, &make.out_tcp,
                                   &make.in_http, &make.in_tcp,   &make.cert_ids, &make.ids,
-                                  &make.matches};
+                                  &make.matches, &make.matches6, &make.callers6, &make.out_http6,
+                                  &make.out_tcp6};
 
     read_services(&make);
     read_callers(&make);

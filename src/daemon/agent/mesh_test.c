@@ -249,6 +249,43 @@ test_pairs(void **state)
     stage_close(&stage);
 }
 
+/* Where instances have addresses of IPv6: fronts, callers and ways of their own, to the same. */
+static void
+test_six(void **state)
+{
+    static const char want[] = "10.200.0.2 is web.acme.mesh\n"
+                               "fd01::2 is web.acme.mesh\n"
+                               "out-http6: web.acme.mesh > [fd53:796e:6f72::a7f:1]:20000 = "
+                               "svc-1/svc-1\n"
+                               "out-http: web.acme.mesh > 10.127.0.1:80 = svc-1/svc-1\n"
+                               "out-tcp6: web.acme.mesh > [fd53:796e:6f72::a7f:2]:20001 = "
+                               "svc-1/svc-2\n"
+                               "out-tcp: web.acme.mesh > 10.127.0.2:80 = svc-1/svc-2\n"
+                               "svc-1/svc-1: 10.200.0.2:8080*8\n"
+                               "svc-1/svc-2:\n"
+                               "to 10.127.0.1:80 at 20000\n"
+                               "to 10.127.0.2:80 at 20001\n"
+                               "to fd53:796e:6f72::a7f:1:80 at 20000\n"
+                               "to fd53:796e:6f72::a7f:2:80 at 20001\n";
+    struct agt_mesh_caller *caller;
+    struct stage stage;
+
+    (void)state;
+    stage_open(&stage);
+    put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "http", "'own'", "",
+                        HERE("inst-1-1-1", "10.200.0.2")));
+    put(&stage, SERVICE("svc-2", "db", "10.127.0.2", "tcp", "'own'", "", ""));
+    calls(&stage, "inst-1-1-1", "10.200.0.2", "acme", "svc-1");
+    caller = syn_map_find(stage.callers, "inst-1-1-1");
+    assert_non_null(caller);
+    (void)syn_str_copy(caller->address6, sizeof(caller->address6), "fd01::2");
+    stage.world.fronts.six = true;
+    assert_string_equal(shown(&stage), want);
+    stage.world.fronts.six = false;
+    assert_null(strstr(shown(&stage), "fd"));
+    stage_close(&stage);
+}
+
 /* Without a certificate nobody is spoken to elsewhere, and nobody comes in. */
 static void
 test_without_identities(void **state)
@@ -495,6 +532,7 @@ main(void)
         cmocka_unit_test(test_policy),   cmocka_unit_test(test_replicas),
         cmocka_unit_test(test_sleepers), cmocka_unit_test(test_without_memory),
         cmocka_unit_test(test_routes),   cmocka_unit_test(test_weigh),
+        cmocka_unit_test(test_six),
     };
 
     return cmocka_run_group_tests_name("agent/mesh", tests, NULL, NULL);

@@ -31,8 +31,8 @@ struct service {
     char label[SYN_NET_ACCOUNT_MAX + 1]; /* what the account is called */
     char key[KEY_MAX];
     uint16_t port;
-    bool has_virtual;
-    uint8_t virtual4[4];
+    bool has_virtual, has_virtual6;
+    uint8_t virtual4[4], virtual6[16];
     json_t *allow; /* who may call it; NULL: its own account */
     unsigned turn; /* who stands first next time */
     size_t count;
@@ -44,6 +44,7 @@ struct agt_names {
     char node[SYN_ID_MAX];
     pthread_mutex_t lock;     /* guards what follows */
     struct syn_map *served;   /* ids of those whose virtual addresses lead to them; or NULL */
+    bool six;                 /* those of IPv6 do, too */
     struct syn_map *services; /* id: struct service, owned */
     struct syn_map *by_key;   /* key: the same */
 };
@@ -106,6 +107,7 @@ read_service(const struct agt_names *names, const json_t *doc, struct service **
     const char *label = syn_json_str(doc, "account_name", "");
     int64_t port = syn_json_i64(doc, "port", 0);
     size_t room = SYN_MIN(json_array_size(endpoints), (size_t)AGT_NAMES_REPLICAS);
+    char address6[SYN_MESH_SIZE6];
     struct service *service;
     const json_t *endpoint;
     size_t i;
@@ -122,6 +124,8 @@ read_service(const struct agt_names *names, const json_t *doc, struct service **
     (void)snprintf(service->key, sizeof(service->key), "%s.%s", name, label);
     service->has_virtual =
         inet_pton(AF_INET, syn_json_str(doc, "address", ""), service->virtual4) == 1;
+    service->has_virtual6 = syn_mesh_address6(syn_json_str(doc, "address", ""), address6) &&
+                            inet_pton(AF_INET6, address6, service->virtual6) == 1;
     service->allow = json_deep_copy(json_object_get(json_object_get(doc, "mesh"), "allow"));
     service->port = port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
     json_array_foreach (endpoints, i, endpoint) {
@@ -197,13 +201,14 @@ agt_names_keep(struct agt_names *names, struct syn_map *named)
 }
 
 void
-agt_names_serve_take(struct agt_names *names, struct syn_map *ids)
+agt_names_serve_take(struct agt_names *names, struct syn_map *ids, bool six)
 {
     struct syn_map *before;
 
     (void)pthread_mutex_lock(&names->lock);
     before = names->served;
     names->served = ids;
+    names->six = six;
     (void)pthread_mutex_unlock(&names->lock);
     (void)syn_map_free(before);
 }
@@ -387,17 +392,20 @@ add_places(const struct service *service, unsigned first, struct syn_dns_answer 
     }
 }
 
-/* One address, and one place to be served. There is none of IPv6: who asks for that as well has
- * this. */
+/* One address of each family, and one place to be served. */
 static void
-add_virtual(const struct found *found, const struct syn_dns_query *query,
+add_virtual(const struct found *found, bool six, const struct syn_dns_query *query,
             struct syn_dns_answer *answer)
 {
     const struct service *service = found->service;
+    bool has6 = six && service->has_virtual6;
     char name[TARGET_SIZE];
 
     if (found->kind == SERVICE && asks(query, SYN_DNS_A))
         syn_dns_answer_address(answer, service->virtual4, sizeof(service->virtual4),
+                               AGT_NAMES_TTL_S);
+    if (found->kind == SERVICE && has6 && asks(query, SYN_DNS_AAAA))
+        syn_dns_answer_address(answer, service->virtual6, sizeof(service->virtual6),
                                AGT_NAMES_TTL_S);
     if (found->kind != PORT || !asks(query, SYN_DNS_SRV))
         return;
@@ -405,6 +413,9 @@ add_virtual(const struct found *found, const struct syn_dns_query *query,
     syn_dns_answer_srv(answer, name, service->port, AGT_NAMES_TTL_S);
     syn_dns_answer_extra(answer, name, service->virtual4, sizeof(service->virtual4),
                          AGT_NAMES_TTL_S);
+    if (has6)
+        syn_dns_answer_extra(answer, name, service->virtual6, sizeof(service->virtual6),
+                             AGT_NAMES_TTL_S);
 }
 
 static void
@@ -419,7 +430,7 @@ add_found(const struct agt_names *names, const struct found *found,
     if (found->kind != SERVICE && found->kind != PORT)
         return;
     if (is_virtual(names, service)) {
-        add_virtual(found, query, answer);
+        add_virtual(found, names->six, query, answer);
         return;
     }
     if (service->count == 0)

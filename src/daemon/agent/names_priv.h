@@ -35,8 +35,9 @@ void agt_names_remove(struct agt_names *names, const char *id);
 void agt_names_keep(struct agt_names *names, struct syn_map *named);
 
 /** The services, by id, whose virtual addresses lead to them from here: these and no others. Takes
- *  the map from the call on; NULL: none, as in the beginning. */
-void agt_names_serve_take(struct agt_names *names, struct syn_map *ids);
+ *  the map from the call on; NULL: none, as in the beginning. `six`: their addresses of IPv6
+ *  do, too. */
+void agt_names_serve_take(struct agt_names *names, struct syn_map *ids, bool six);
 
 /** Is it "synor", or below it? */
 bool agt_names_own(const char *name);

@@ -44,7 +44,7 @@ put(struct agt_names *names, const char *text)
 
 /* These services' addresses lead to them, or nobody's does. */
 static void
-serve(struct agt_names *names, bool mesh)
+serve(struct agt_names *names, bool mesh, bool six)
 {
     static const char *const served[] = {"svc-1", "svc-4", "svc-5", "svc-6"};
     struct syn_map *ids = NULL;
@@ -54,7 +54,7 @@ serve(struct agt_names *names, bool mesh)
         assert_done(syn_map_new(NULL, &ids, &err), &err);
     for (size_t i = 0; mesh && i < SYN_LEN(served); i++)
         assert_done(syn_map_put_take(ids, served[i], names, &err), &err);
-    agt_names_serve_take(names, ids);
+    agt_names_serve_take(names, ids, six);
 }
 
 static struct agt_names *
@@ -226,7 +226,7 @@ test_mesh(void **state)
         const char *with, *without; /* a mesh */
     } rows[] = {
         {&own, "api.acme.synor", SYN_DNS_A, "0 10.127.0.4", "0 10.128.0.7"},
-        {&own, "api.acme.synor", SYN_DNS_AAAA, "0", "0"},
+        {&own, "api.acme.synor", SYN_DNS_AAAA, "0 fd53:796e:6f72::a7f:4", "0"},
         {&own, "0.api.acme.synor", SYN_DNS_A, "0 10.128.0.7", "0 10.128.0.7"},
         {&own, "_8080._tcp.api.acme.synor", SYN_DNS_SRV, "0 8080/api", "0 8080/0"},
         {&own, "to-bolt.acme.synor", SYN_DNS_A, "3", "0 10.128.0.7"}, /* its own may not */
@@ -247,12 +247,16 @@ test_mesh(void **state)
     put(names, MESHED("svc-5", "acme", "to-bolt", "10.127.0.5", "'bolt/web'"));
     put(names, MESHED("svc-6", "acme", "all", "10.127.0.6", "'*'"));
     for (unsigned mesh = 0; mesh < 4; mesh++) { /* it comes and goes */
-        serve(names, mesh % 2 == 1);
+        serve(names, mesh % 2 == 1, mesh % 2 == 1);
         for (size_t i = 0; i < SYN_LEN(rows); i++)
             assert_string_equal(ask(names, rows[i].asker, rows[i].name, rows[i].type),
                                 mesh % 2 == 1 ? rows[i].with : rows[i].without);
     }
-    serve(names, true);
+    /* Where instances have no addresses of IPv6, services have none. */
+    serve(names, true, false);
+    assert_string_equal(ask(names, &own, "api.acme.synor", SYN_DNS_AAAA), "0");
+    assert_string_equal(ask(names, &own, "_8080._tcp.api.acme.synor", SYN_DNS_SRV), "0 8080/api");
+    serve(names, true, true);
     put(names, MESHED("svc-6", "acme", "all", "10.127.0.6", "'own'")); /* it is closed again */
     assert_string_equal(ask(names, &other, "all.acme.synor", SYN_DNS_A), "3");
     assert_string_equal(ask(names, &acme, "web.acme.synor", SYN_DNS_A),

@@ -7,6 +7,7 @@
 #include <synor/base/str.h>
 
 #include <synor/workload/service_control.h>
+#include <synor/workload/service_mesh.h>
 
 #include "agent_priv.h"
 #include "mesh_priv.h"
@@ -44,8 +45,8 @@ void
 agt_network_open(struct syn_agent *agent)
 {
     char dir[AGT_PATH_MAX + 8];
-    const struct syn_net_options options = {.dir = dir,
-                                            .dns = !syn_str_eq(agent->names_mode, "off")};
+    const struct syn_net_options options = {
+        .dir = dir, .services6 = SYN_MESH_NETWORK6, .dns = !syn_str_eq(agent->names_mode, "off")};
     struct syn_err err = {0};
 
     (void)snprintf(dir, sizeof(dir), "%s/net", agent->data_dir);
@@ -142,14 +143,16 @@ agt_names_close(struct syn_agent *agent)
 }
 
 static void
-enter_mesh(struct syn_agent *agent, const char *id, const char *address, const json_t *doc)
+enter_mesh(struct syn_agent *agent, const char *id, const struct syn_net_place *place,
+           const json_t *doc)
 {
     const char *workload = syn_json_str(json_object_get(doc, "spec"), "workload", "");
     struct agt_mesh_caller caller = {.service = ""};
     struct syn_err err = {0};
 
     (void)syn_str_copy(caller.instance, sizeof(caller.instance), id);
-    (void)syn_str_copy(caller.address, sizeof(caller.address), address);
+    (void)syn_str_copy(caller.address, sizeof(caller.address), place->address4);
+    (void)syn_str_copy(caller.address6, sizeof(caller.address6), place->address6);
     (void)syn_str_copy(caller.account, sizeof(caller.account), syn_json_str(doc, "account", ""));
     (void)syn_str_copy(caller.label, sizeof(caller.label), syn_json_str(doc, "account_name", ""));
     if (syn_str_eq(workload, "service"))
@@ -170,7 +173,7 @@ adopt_one(struct syn_agent *agent, const char *id)
     (void)pthread_mutex_lock(&agent->lock);
     instance = syn_map_find(agent->instances, id);
     if (instance != NULL)
-        enter_mesh(agent, id, place.address4, instance->doc->json);
+        enter_mesh(agent, id, &place, instance->doc->json);
     (void)pthread_mutex_unlock(&agent->lock);
 }
 
@@ -213,7 +216,7 @@ agt_names_enter(struct agt_instance *instance, const json_t *doc)
     else
         (void)syn_str_copy(instance->gateway, sizeof(instance->gateway), place->gateway4);
     if (instance->agent->mesh != NULL && place->address4[0] != '\0')
-        enter_mesh(instance->agent, instance->id, place->address4, doc);
+        enter_mesh(instance->agent, instance->id, place, doc);
 }
 
 void

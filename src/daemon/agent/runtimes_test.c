@@ -87,6 +87,24 @@ a_class_goes_to_the_first_driver_that_has_it(void **state)
     ask(&bench, "runc", 0, "native", "runc");
 }
 
+/* Not by `auto` either where nothing else works. */
+static void
+who_does_not_ask_gets_no_fork(void **state)
+{
+    struct bench bench;
+
+    (void)state;
+    open_bench(&bench);
+    ask(&bench, "namespace", 0, NULL, NULL);
+    slot(&bench, &native_ops, "namespace", true, false);
+    ask(&bench, "namespace", 0, "native", "namespace");
+    for (size_t i = 0; i < 3; i++)
+        bench.agent.works[i] = false;
+    ask(&bench, "auto", 0, NULL, NULL);
+    ask(&bench, "namespace", 0, "native", "namespace");
+    assert_string_equal(agt_sandbox_default(&bench.agent), "none");
+}
+
 static void
 each_class_is_told_once_with_its_driver(void **state)
 {
@@ -112,7 +130,7 @@ each_class_is_told_once_with_its_driver(void **state)
 
 /* What prepare() leaves, as far as it tells who prepared. */
 static void
-write_plan(struct bench *bench, const char *runtime)
+write_plan(struct bench *bench, const char *runtime, const char *platform)
 {
     static const char *const texts[] = {"id",    "name",  "cgroup", "tool",   "platform",
                                         "cover", "image", "group",  "address"};
@@ -130,6 +148,7 @@ write_plan(struct bench *bench, const char *runtime)
         assert_done(syn_json_set_str(plan, texts[i], "", &err), &err);
     for (size_t i = 0; i < SYN_LEN(numbers); i++)
         assert_done(syn_json_set_i64(plan, numbers[i], 0, &err), &err);
+    assert_done(syn_json_set_str(plan, "platform", platform, &err), &err);
     (void)mkdir(agt_run_path(&bench->instance, dir), 0700);
     (void)snprintf(path, sizeof(path), "%s/plan.json", dir);
     assert_int_equal(json_dump_file(plan, path, 0), 0);
@@ -157,10 +176,10 @@ what_runs_stays_with_who_made_it(void **state)
     open_bench(&bench);
     assert_string_equal(syn_runtime_driver_of(agt_run_path(&bench.instance, dir)), "");
     of_folder(&bench, "container"); /* nobody did yet */
-    write_plan(&bench, "");
+    write_plan(&bench, "", "");
     assert_string_equal(syn_runtime_driver_of(dir), "native");
     of_folder(&bench, "native");
-    write_plan(&bench, "unix:/run/x.sock");
+    write_plan(&bench, "unix:/run/x.sock", "");
     assert_string_equal(syn_runtime_driver_of(dir), "container");
     of_folder(&bench, "container");
     /* The node was told `--runtime native` since: containerd is open for this alone. */
@@ -169,8 +188,10 @@ what_runs_stays_with_who_made_it(void **state)
     /* Neither does what the document asks for work any more. */
     bench.agent.works[1] = bench.agent.works[2] = false;
     of_folder(&bench, "container");
-    write_plan(&bench, "");
+    write_plan(&bench, "", "");
     of_folder(&bench, "native");
+    write_plan(&bench, "", "zygote");
+    assert_string_equal(syn_runtime_driver_of(dir), "zygote");
 }
 
 int
@@ -178,6 +199,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_class_goes_to_the_first_driver_that_has_it),
+        cmocka_unit_test(who_does_not_ask_gets_no_fork),
         cmocka_unit_test(each_class_is_told_once_with_its_driver),
         cmocka_unit_test(what_runs_stays_with_who_made_it),
     };

@@ -77,14 +77,33 @@ agt_start_note(struct agt_instance *instance, const char *note)
 
 /* --- ways ------------------------------------------------------------------------------------- */
 
+/* What forks is the driver of the sandbox that was chosen: the time of its zygote, where that has
+ * to be started first, is the first instance's. */
+static int
+fork_it(struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
+        struct syn_err *err)
+{
+    int rc;
+
+    if (!syn_str_eq(instance->made_by->sandbox, AGT_NAMESPACE)) {
+        agt_start_note(instance, "only what has isolation namespace is forked");
+        return AGT_START_CANNOT;
+    }
+    rc = agt_instance_start_cold(instance, doc, wish, err);
+    if (rc < 0)
+        return rc;
+    agt_start_way(instance, AGT_WAY_ZYGOTE);
+    agt_start_lap(instance, AGT_STAGE_CREATE);
+    return SYN_OK;
+}
+
 /* AGT_START_CANNOT: this node has no such way, or it failed and left nothing; a note says why. */
 static int
 start_by(const char *way, struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
          struct syn_err *err)
 {
-    (void)doc;
-    (void)wish;
-    (void)err;
+    if (syn_str_eq(way, ways[AGT_WAY_ZYGOTE]))
+        return fork_it(instance, doc, wish, err);
     if (way[0] != '\0' && !syn_str_eq(way, ways[AGT_WAY_COLD]))
         agt_start_note(instance, "this node's agent does not know that way to start");
     return AGT_START_CANNOT;

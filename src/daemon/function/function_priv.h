@@ -8,6 +8,8 @@
  *                          `--usage, records--> report.c --> the server
  *   door.c: what a route asks of who calls it
  *   key.c: who may call what a key is needed for, and how often
+ *   access.c: a line for each request
+ *   certs.c: what the TLS listener shows
  *   module.c: code fetched and compiled, on threads of its own
  *
  * Everything is the loop's unless it says otherwise. A call belongs to its request; a version to
@@ -57,6 +59,7 @@
 #define FGW_REPORT_IDLE_MS 5000
 #define FGW_HISTOGRAM      21
 #define FGW_GUEST_THREADS  4
+#define FGW_HOSTS_MAX      1024 /* names that have certificates of their own */
 
 enum fgw_trigger {
     FGW_HTTP,
@@ -410,6 +413,30 @@ void fgw_report_dirty(struct fgw_version *version);
 /** Tell all that there is; done(arg) when the server has answered, or 2 s later. */
 void fgw_reports_last(struct fgw_reports *reports, void (*done)(void *arg), void *arg);
 
+/* --- the access log --------------------------------------------------------------------------- */
+
+struct syn_line_log;
+
+/** Have every request of a client written to `path`; "": to the default one, which is rotated here;
+ * NULL, "none": nowhere. Before the first listener. */
+SYN_MUST int fgw_access_open(struct fgw *gateway, const char *path, struct syn_err *err);
+/** A syn_http_done_fn. */
+void fgw_access_tell(struct syn_http_req *req, const struct syn_http_done *done, void *ctx);
+
+/* --- certificates ----------------------------------------------------------------------------- */
+
+struct fgw_certs;
+
+SYN_MUST int fgw_certs_new(struct fgw *gateway, struct fgw_certs **ret, struct syn_err *err);
+/** Not before the HTTP server is gone. */
+struct fgw_certs *fgw_certs_free(struct fgw_certs *certs);
+/** Where handshakes are reckoned; NULL without certificates. */
+struct syn_pool *fgw_certs_handshakes(const struct fgw_certs *certs);
+/** Ask for them, when it is time. */
+void fgw_certs_tick(struct fgw *gateway);
+/** The table has changed: it is time. */
+void fgw_certs_want(struct fgw *gateway);
+
 /* --- the table's thread ----------------------------------------------------------------------- */
 
 struct fgw_follower;
@@ -424,6 +451,9 @@ struct fgw {
     char *data_dir, *server, *wasm_library;
     char listen[80]; /* with its real port; "" */
     int listen_fd;   /* until it is served */
+    char tls_listen[80];
+    int tls_fd; /* the same, by TLS, once there are certificates */
+    struct fgw_certs *certs;
     struct syn_http_server *http;
     struct syn_watch *sweep;
     int64_t swept_ms;
@@ -449,14 +479,25 @@ struct fgw {
     struct fgw_version *active;
     struct fgw_call *free_calls;
     struct fgw_guest *free_guests;
-    int64_t answer_bytes;         /* of guests, that are not out yet */
+    int64_t answer_bytes;        /* of guests, that are not out yet */
+    struct syn_line_log *access; /* NULL: there is none */
+    struct syn_buf access_line;
+    int64_t access_s;             /* second of `access_time` */
+    char access_time[24];         /* "2026-01-31T12:34:56" */
     void (*on_synced)(void *arg); /* once; may be NULL */
     void *on_synced_arg;
 };
 
-/** Options are borrowed for the call. `listen_fd` is bound, or -1; it is owned from the call on. */
+/** Where clients come: a bound socket, or -1, and its address. */
+struct fgw_socket {
+    int fd;
+    char address[80];
+};
+
+/** Options are borrowed for the call. The sockets are owned from the call on. */
 SYN_MUST int fgw_new(struct syn_loop *loop, const struct syn_function_gateway_options *options,
-                     int listen_fd, const char *listen, struct fgw **ret, struct syn_err *err);
+                     const struct fgw_socket *plain, const struct fgw_socket *tls, struct fgw **ret,
+                     struct syn_err *err);
 /** Begin: the table is followed, and requests are taken once it is known. */
 SYN_MUST int fgw_start(struct fgw *gateway, struct syn_err *err);
 /** Finish what runs, tell the last of it, then done(arg). */

@@ -15,6 +15,7 @@
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/infra/line_log.h>
 
 #include "../privilege_priv.h"
 
@@ -72,6 +73,7 @@ keep_house(void *arg)
                 fgw_module_want(version);
         }
     }
+    fgw_certs_tick(gateway);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -95,10 +97,15 @@ static int
 make_parts(struct fgw *gateway, const struct syn_function_gateway_options *options,
            struct syn_err *err)
 {
-    const struct syn_http_options http = {
+    struct syn_http_options http = {
         .loop = gateway->loop,
+        .http2 = true,
         .limits = {.conns_max = FGW_CONNS_MAX, .bodies_max = FGW_BODIES_MAX}};
     int rc = make_folders(gateway, err);
+
+    if (rc == SYN_OK && gateway->tls_fd >= 0)
+        rc = fgw_certs_new(gateway, &gateway->certs, err);
+    http.handshakes = fgw_certs_handshakes(gateway->certs);
 
     if (rc == SYN_OK)
         rc = syn_map_new(fgw_function_drop, &gateway->functions, err);
@@ -109,6 +116,8 @@ make_parts(struct fgw *gateway, const struct syn_function_gateway_options *optio
     if (rc == SYN_OK)
         rc = syn_http_server_catch(gateway->http, &row, fgw_call_head, gateway, err);
     if (rc == SYN_OK)
+        rc = fgw_access_open(gateway, options->access_log, err);
+    if (rc == SYN_OK)
         rc = syn_pool_new(FETCHERS, FETCHES_MAX, &gateway->fetchers, err);
     if (rc == SYN_OK)
         rc = fgw_guests_new(gateway, options->guest_threads, &gateway->guests, err);
@@ -118,22 +127,32 @@ make_parts(struct fgw *gateway, const struct syn_function_gateway_options *optio
     return rc;
 }
 
+static void
+close_socket(int fd)
+{
+    if (fd >= 0)
+        (void)close(fd);
+}
+
 int
-fgw_new(struct syn_loop *loop, const struct syn_function_gateway_options *options, int listen_fd,
-        const char *listen, struct fgw **ret, struct syn_err *err)
+fgw_new(struct syn_loop *loop, const struct syn_function_gateway_options *options,
+        const struct fgw_socket *plain, const struct fgw_socket *tls, struct fgw **ret,
+        struct syn_err *err)
 {
     struct fgw *gateway = syn_calloc(1, sizeof(*gateway));
     int rc = SYN_OK;
 
     if (gateway == NULL) {
-        if (listen_fd >= 0)
-            (void)close(listen_fd);
+        close_socket(plain->fd);
+        close_socket(tls->fd);
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a gateway");
     }
     gateway->loop = loop;
-    gateway->listen_fd = listen_fd;
+    gateway->listen_fd = plain->fd;
+    gateway->tls_fd = tls->fd;
     (void)pthread_mutex_init(&gateway->wasm_lock, NULL);
-    (void)syn_str_copy(gateway->listen, sizeof(gateway->listen), listen != NULL ? listen : "");
+    (void)syn_str_copy(gateway->listen, sizeof(gateway->listen), plain->address);
+    (void)syn_str_copy(gateway->tls_listen, sizeof(gateway->tls_listen), tls->address);
     gateway->data_dir = syn_strdup(options->data_dir);
     gateway->server = syn_strdup(options->server);
     if (options->wasm_library != NULL)
@@ -183,7 +202,7 @@ fgw_known(struct fgw *gateway)
     if (rc == SYN_OK)
         rc = syn_http_listen_unix(gateway->http, path.data, 0600, &err);
     if (rc == SYN_OK && gateway->listen_fd >= 0)
-        rc = syn_http_listen_fd_take(gateway->http, take_fd(&gateway->listen_fd), &err);
+        rc = syn_http_listen_fd_take(gateway->http, take_fd(&gateway->listen_fd), NULL, &err);
     if (rc < 0) {
         syn_log_err(SYN_LOG_ERROR, "gateway.listen", &err);
         syn_loop_stop(gateway->loop);
@@ -191,6 +210,7 @@ fgw_known(struct fgw *gateway)
     }
     syn_log(SYN_LOG_INFO, "gateway.ready", "listen=%s functions=%zu",
             gateway->listen[0] != '\0' ? gateway->listen : "-", syn_map_count(gateway->functions));
+    fgw_certs_tick(gateway);
     if (gateway->on_synced != NULL)
         gateway->on_synced(gateway->on_synced_arg);
 }
@@ -265,6 +285,9 @@ fgw_free(struct fgw *gateway)
         continue;
     gateway->guests = fgw_guests_free(gateway->guests);
     gateway->http = syn_http_server_free(gateway->http);
+    gateway->certs = fgw_certs_free(gateway->certs);
+    gateway->access = syn_line_log_free(gateway->access);
+    syn_buf_fini(&gateway->access_line);
     gateway->reports = fgw_reports_free(gateway->reports);
     gateway->sweep = syn_watch_drop(gateway->sweep);
     gateway->house = syn_watch_drop(gateway->house);
@@ -273,8 +296,8 @@ fgw_free(struct fgw *gateway)
     if (gateway->wasm != NULL)
         (void)syn_wasm_close(gateway->wasm);
     (void)pthread_mutex_destroy(&gateway->wasm_lock);
-    if (gateway->listen_fd >= 0)
-        (void)close(gateway->listen_fd);
+    close_socket(gateway->listen_fd);
+    close_socket(gateway->tls_fd);
     syn_free(gateway->wasm_library);
     syn_free(gateway->server);
     syn_free(gateway->data_dir);
@@ -304,6 +327,15 @@ on_stop(void *arg)
     fgw_stop(process->gateway, process->stop_ms, stop_loop, process->loop);
 }
 
+static void
+on_hangup(void *arg)
+{
+    const struct process *process = arg;
+
+    if (process->gateway != NULL && process->gateway->access != NULL)
+        syn_line_log_reopen(process->gateway->access);
+}
+
 /* As many descriptors as there may be. */
 static void
 raise_limits(void)
@@ -317,54 +349,64 @@ raise_limits(void)
 }
 
 /* A port that the system chose is the one of the process before this, where that can be: who knows
- * the address still has it. */
+ * the address still has it. `name` is of the file that has it. */
 static int
-bind_again(const struct syn_function_gateway_options *options, int *ret_fd, uint16_t *ret_port,
-           struct syn_err *err)
+bind_again(const char *data_dir, const char *name, const char *listen, int *ret_fd,
+           uint16_t *ret_port, struct syn_err *err)
 {
     SYN_BUF(path);
     char text[128] = "";
     FILE *file;
     int rc = SYN_E_NOTFOUND;
 
-    if (!syn_str_ends(options->listen, ":0"))
-        return syn_http_bind(options->listen, ret_fd, ret_port, err);
-    syn_buf_addf(&path, "%s/listen", options->data_dir);
+    if (!syn_str_ends(listen, ":0"))
+        return syn_http_bind(listen, ret_fd, ret_port, err);
+    syn_buf_addf(&path, "%s/%s", data_dir, name);
     file = fopen(syn_buf_text(&path), "re");
     if (file != NULL && fgets(text, sizeof(text), file) != NULL &&
-        strncmp(text, options->listen, strlen(options->listen) - 1) == 0)
+        strncmp(text, listen, strlen(listen) - 1) == 0)
         rc = syn_http_bind(text, ret_fd, ret_port, err);
     if (file != NULL)
         (void)fclose(file);
     if (rc < 0)
-        rc = syn_http_bind(options->listen, ret_fd, ret_port, err);
-    if (rc < 0 || (mkdir(options->data_dir, 0700) < 0 && errno != EEXIST))
+        rc = syn_http_bind(listen, ret_fd, ret_port, err);
+    if (rc < 0 || (mkdir(data_dir, 0700) < 0 && errno != EEXIST))
         return rc;
     file = fopen(syn_buf_text(&path), "we");
     if (file != NULL) {
-        (void)fprintf(file, "%.*s%u", (int)strlen(options->listen) - 1, options->listen,
-                      (unsigned)*ret_port);
+        (void)fprintf(file, "%.*s%u", (int)strlen(listen) - 1, listen, (unsigned)*ret_port);
         (void)fclose(file);
     }
     return SYN_OK;
 }
 
+static int
+open_socket(const char *data_dir, const char *name, const char *listen, struct fgw_socket *ret,
+            struct syn_err *err)
+{
+    const char *colon = listen != NULL ? strrchr(listen, ':') : NULL;
+    uint16_t port = 0;
+    int rc;
+
+    *ret = (struct fgw_socket){.fd = -1};
+    if (listen == NULL || listen[0] == '\0')
+        return SYN_OK;
+    rc = bind_again(data_dir, name, listen, &ret->fd, &port, err);
+    if (rc == SYN_OK && colon != NULL)
+        (void)snprintf(ret->address, sizeof(ret->address), "%.*s:%u", (int)(colon - listen), listen,
+                       (unsigned)port);
+    return rc;
+}
+
 /* Bind while it may be a port below 1024, then give up what that took. */
 static int
-prepare(const struct syn_function_gateway_options *options, int *ret_fd, char *listen, size_t cap,
-        struct syn_err *err)
+prepare(const struct syn_function_gateway_options *options, struct fgw_socket *plain,
+        struct fgw_socket *tls, struct syn_err *err)
 {
-    const char *colon = options->listen != NULL ? strrchr(options->listen, ':') : NULL;
-    uint16_t port = 0;
-    int rc = SYN_OK;
+    int rc = open_socket(options->data_dir, "listen", options->listen, plain, err);
 
-    *ret_fd = -1;
-    listen[0] = '\0';
-    if (options->listen != NULL && options->listen[0] != '\0')
-        rc = bind_again(options, ret_fd, &port, err);
-    if (rc == SYN_OK && *ret_fd >= 0 && colon != NULL)
-        (void)snprintf(listen, cap, "%.*s:%u", (int)(colon - options->listen), options->listen,
-                       (unsigned)port);
+    if (rc == SYN_OK)
+        rc = open_socket(options->data_dir, "listen-tls", options->tls_listen, tls, err);
     if (rc == SYN_OK)
         rc = syn_privilege_reduce(SYN_PRIVILEGE_NOTHING, err);
     return rc < 0 ? rc : fgw_confine(err);
@@ -374,9 +416,8 @@ static int
 serve(const struct syn_function_gateway_options *options, struct process *process,
       struct syn_err *err)
 {
-    char listen[80];
-    int fd = -1;
-    int rc = prepare(options, &fd, listen, sizeof(listen), err);
+    struct fgw_socket plain = {.fd = -1}, tls = {.fd = -1};
+    int rc = prepare(options, &plain, &tls, err);
 
     if (rc == SYN_OK)
         rc = syn_loop_new(&process->loop, err);
@@ -384,12 +425,14 @@ serve(const struct syn_function_gateway_options *options, struct process *proces
         rc = syn_loop_signal(process->loop, SIGTERM, on_stop, process, NULL, err);
     if (rc == SYN_OK)
         rc = syn_loop_signal(process->loop, SIGINT, on_stop, process, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_loop_signal(process->loop, SIGHUP, on_hangup, process, NULL, err);
     if (rc < 0) {
-        if (fd >= 0)
-            (void)close(fd);
+        close_socket(plain.fd);
+        close_socket(tls.fd);
         return rc;
     }
-    rc = fgw_new(process->loop, options, fd, listen, &process->gateway, err);
+    rc = fgw_new(process->loop, options, &plain, &tls, &process->gateway, err);
     if (rc == SYN_OK)
         rc = fgw_start(process->gateway, err);
     return rc < 0 ? rc : syn_loop_run(process->loop, err);
@@ -428,10 +471,9 @@ syn_function_gateway_main(int argc, char **argv)
     const struct {
         const char *name;
         const char **value;
-    } texts[] = {{"--data-dir", &options.data_dir},
-                 {"--server", &options.server},
-                 {"--listen", &options.listen},
-                 {"--wasm-library", &options.wasm_library},
+    } texts[] = {{"--data-dir", &options.data_dir},     {"--server", &options.server},
+                 {"--listen", &options.listen},         {"--tls-listen", &options.tls_listen},
+                 {"--access-log", &options.access_log}, {"--wasm-library", &options.wasm_library},
                  {"--log-level", &options.log_level}};
 
     for (int i = 2; i < argc; i++) {

@@ -548,12 +548,13 @@ gateway_main(void *arg)
     const struct syn_function_gateway_options options = {
         .data_dir = dir, .server = world->server_path, .guest_threads = 2};
     struct syn_err err;
-    int fd = -1;
+    const struct fgw_socket tls = {.fd = -1};
+    struct fgw_socket plain = {.fd = -1, .address = "127.0.0.1:0"};
 
     (void)snprintf(dir, sizeof(dir), "%s/function", world->dir);
     assert_done(syn_loop_new(&world->loop, &err), &err);
-    assert_done(syn_http_bind("127.0.0.1:0", &fd, &world->port, &err), &err);
-    assert_done(fgw_new(world->loop, &options, fd, "127.0.0.1:0", &world->gateway, &err), &err);
+    assert_done(syn_http_bind("127.0.0.1:0", &plain.fd, &world->port, &err), &err);
+    assert_done(fgw_new(world->loop, &options, &plain, &tls, &world->gateway, &err), &err);
     world->gateway->on_synced = is_ready;
     world->gateway->on_synced_arg = world;
     assert_done(fgw_start(world->gateway, &err), &err);

@@ -383,6 +383,7 @@ test_early(void **state)
         assert_int_equal(pthread_join(thread, NULL), 0);
         assert_int_equal(status, answers[i]);
         gwt_delete(world, "fn-y");
+        await_method("y", "DELETE", "/hello", 404); /* and forgotten: the next is another */
     }
 }
 

@@ -384,9 +384,10 @@ make(struct fgw_reports *reports, json_t **ret, struct fgw_version **ret_rest, s
     size_t count = 0;
     SYN_JSON(doc);
     const json_int_t seq = reports->seq + 1;
-    int rc = syn_json_pack(&doc, err, "{s:s, s:I, s:s, s:[], s:[], s:[], s:[]}", "boot",
-                           reports->boot, "seq", seq, "listen", reports->gateway->listen,
-                           "versions", "loads", "usage", "starts");
+    int rc =
+        syn_json_pack(&doc, err, "{s:s, s:I, s:s, s:s, s:[], s:[], s:[], s:[]}", "boot",
+                      reports->boot, "seq", seq, "listen", reports->gateway->listen, "tls_listen",
+                      reports->gateway->tls_listen, "versions", "loads", "usage", "starts");
 
     for (; rc == SYN_OK && at != NULL && count < FGW_USAGE_ROWS; at = at->dirty_next) {
         rc = add_version(doc, at, &count, err);

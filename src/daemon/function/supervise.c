@@ -22,7 +22,7 @@
 
 struct syn_function_keeper {
     struct syn_loop *loop;
-    char *program, *data_dir, *server, *listen, *log_level;
+    char *program, *data_dir, *server, *listen, *tls_listen, *access_log, *log_level;
     bool log_json;
     pid_t pid; /* 0: none */
     struct syn_watch *child, *timer;
@@ -61,7 +61,7 @@ ended(void *arg, pid_t pid, int status)
 static int
 start(struct syn_function_keeper *keeper, struct syn_err *err)
 {
-    const char *argv[16] = {"synor",    "function-gateway", "--data-dir", keeper->data_dir,
+    const char *argv[20] = {"synor",    "function-gateway", "--data-dir", keeper->data_dir,
                             "--server", keeper->server,     NULL};
     const char *env[8] = {NULL};
     const char *const passed[] = {"PATH",         "TMPDIR",       "SYNOR_WASMTIME",
@@ -80,6 +80,16 @@ start(struct syn_function_keeper *keeper, struct syn_err *err)
     if (keeper->listen != NULL) {
         argv[argc++] = "--listen";
         argv[argc++] = keeper->listen;
+    }
+    if (keeper->tls_listen != NULL) {
+        argv[argc++] = "--tls-listen";
+        argv[argc++] = keeper->tls_listen;
+    }
+    if (keeper->access_log != NULL) {
+        argv[argc++] = "--access-log";
+        argv[argc++] = keeper->access_log;
+        if (strcmp(keeper->access_log, "-") == 0)
+            options.out = STDOUT_FILENO;
     }
     if (keeper->log_level != NULL) {
         argv[argc++] = "--log-level";
@@ -148,7 +158,10 @@ syn_function_keeper_new(const struct syn_function_keeper_options *options,
     keeper->log_json = options->log_json;
     if (!copy(&keeper->program, options->program != NULL ? options->program : "/proc/self/exe") ||
         !copy(&keeper->data_dir, options->data_dir) || !copy(&keeper->server, options->server) ||
-        !copy(&keeper->listen, options->listen) || !copy(&keeper->log_level, options->log_level))
+        !copy(&keeper->listen, options->listen) ||
+        !copy(&keeper->tls_listen, options->tls_listen) ||
+        !copy(&keeper->access_log, options->access_log) ||
+        !copy(&keeper->log_level, options->log_level))
         rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a gateway");
     if (rc == SYN_OK && mkdir(options->data_dir, 0700) < 0 && errno != EEXIST)
         rc = SYN_FAIL_SYS(err, errno, "making %s", keeper->data_dir);
@@ -209,6 +222,8 @@ syn_function_keeper_free(struct syn_function_keeper *keeper)
     syn_free(keeper->data_dir);
     syn_free(keeper->server);
     syn_free(keeper->listen);
+    syn_free(keeper->tls_listen);
+    syn_free(keeper->access_log);
     syn_free(keeper->log_level);
     syn_free(keeper);
     return NULL;

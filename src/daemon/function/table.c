@@ -438,6 +438,7 @@ put_routes(struct fgw *gateway, struct fgw_function *function, json_t *docs, str
         routes[i].cors.max_age_s = syn_json_i64(cors, "max_age_s", 600);
     }
     gateway->routes_old = true;
+    fgw_certs_want(gateway);
     json_decref(function->route_docs);
     function->route_docs = json_incref(docs);
     syn_free(function->routes);
@@ -523,8 +524,10 @@ fgw_table_remove(struct fgw *gateway, const char *id)
         fgw_keys_remove(gateway->keys, id);
     else
         fgw_keys_forget(gateway->keys, id);
-    if (syn_map_remove(gateway->functions, id))
+    if (syn_map_remove(gateway->functions, id)) {
         gateway->routes_old = true;
+        fgw_certs_want(gateway);
+    }
 }
 
 void

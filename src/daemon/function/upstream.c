@@ -223,7 +223,7 @@ add_ours(struct fgw_call *call, struct syn_buf *out, size_t body)
         add_number(out, "content-length", (int64_t)body);
     if (!peer->is_unix) {
         add_header(out, "x-forwarded-for", peer->address);
-        add_header(out, "x-forwarded-proto", "http");
+        add_header(out, "x-forwarded-proto", peer->secure ? "https" : "http");
         if (host != NULL)
             add_header(out, "x-forwarded-host", host);
     }

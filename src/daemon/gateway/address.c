@@ -81,6 +81,10 @@ gtw_address_taken(const char *address)
     four.sin_port = six.sin6_port = htons((uint16_t)port);
     if (inet_pton(AF_INET, host, &four.sin_addr) == 1)
         return try_bind((const struct sockaddr *)&four, sizeof(four));
-    return inet_pton(AF_INET6, host, &six.sin6_addr) == 1 &&
-           try_bind((const struct sockaddr *)&six, sizeof(six));
+    if (inet_pton(AF_INET6, host, &six.sin6_addr) != 1)
+        return false;
+    /* "[::]" is every address of both families. */
+    return try_bind((const struct sockaddr *)&six, sizeof(six)) ||
+           (IN6_IS_ADDR_UNSPECIFIED(&six.sin6_addr) &&
+            try_bind((const struct sockaddr *)&four, sizeof(four)));
 }

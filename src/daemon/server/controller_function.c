@@ -7,7 +7,7 @@
 #include <synor/workload/function_pool.h>
 
 #include "controller_priv.h"
-#include "function_priv.h"
+#include "function_prewarm_priv.h"
 #include "loads_priv.h"
 
 #define KEPT_LOOK_MS  INT64_C(60000)
@@ -19,6 +19,7 @@ struct sight {
     int64_t revision;
     struct srv_period period;
     int64_t spent, escrow, balance;
+    struct srv_prewarm ahead;
     struct syn_content_guard *guard; /* until the effects are written */
 };
 
@@ -54,6 +55,8 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
         rc = srv_balance(server, escrow, &ret->escrow, err);
     if (rc == SYN_OK)
         rc = srv_balance(server, syn_json_str(ret->function, "account", "?"), &ret->balance, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_look(server, ret->function, syn_wall_ms(server->world), &ret->ahead, err);
     return rc != SYN_OK ? rc
                         : srv_run_cost(server, ret->function, none, &ret->spent, &rate_hour, err);
 }
@@ -178,30 +181,58 @@ poke_pools(struct syn_server *server, const struct syn_function_effects *effects
 
 /* --- what is kept ready ----------------------------------------------------------------------- */
 
-/* Of a version that asks for it, as many of its instances as it asks for, if they are ready. */
+/* An instance's GPUs are its own for as long as it is ready, whoever asked for it. */
 static int
-add_ready(struct syn_server *server, const struct sight *sight, const json_t *version, json_t *kept,
-          struct syn_err *err)
+add_cards(json_t *cards, const char *provider, const json_t *spec, struct syn_err *err)
+{
+    const char *model = syn_json_str(spec, "gpu_model", "");
+    int64_t count = syn_json_i64(spec, "gpus", 0);
+    json_t *models = json_object_get(cards, provider);
+    int rc = SYN_OK;
+
+    if (count == 0)
+        return SYN_OK;
+    if (models == NULL) {
+        models = json_object();
+        rc = syn_json_set_take(cards, provider, models, err);
+    }
+    return rc < 0 ? rc
+                  : syn_json_set_i64(models, model, syn_json_i64(models, model, 0) + count, err);
+}
+
+/* Of a version that asks for it, as many of its instances as it asks for, if they are ready; and
+ * what the warm-up schedule of the active one asks for besides. */
+static int
+add_ready(struct syn_server *server, const struct sight *sight, const json_t *version,
+          const struct srv_kept *kept, struct syn_err *err)
 {
     const json_t *service = json_object_get(sight->services, syn_json_str(version, "service", ""));
-    int64_t left = syn_json_i64(json_object_get(version, "spec"), "min_instances", 0);
+    const json_t *spec = json_object_get(version, "spec");
+    bool has_cards = syn_json_i64(spec, "gpus", 0) > 0;
+    int64_t always = syn_json_i64(spec, "min_instances", 0);
+    int64_t most =
+        sight->ahead.has_pool && syn_json_i64(version, "version", 0) == sight->ahead.version
+            ? SYN_MAX(always, sight->ahead.paid)
+            : always;
+    int64_t count = 0;
     const json_t *endpoint;
     size_t i;
     int rc = SYN_OK;
 
     json_array_foreach (syn_json_at(service, "status.endpoints"), i, endpoint) {
+        json_t *part = count < always ? kept->always : kept->warm;
         char provider[SYN_ID_MAX];
 
-        if (left == 0 || rc < 0 || !syn_json_bool(endpoint, "ready", false))
+        if ((count == most && !has_cards) || rc < 0 || !syn_json_bool(endpoint, "ready", false))
             continue;
-        left--;
         rc = srv_node_provider(server, syn_json_str(endpoint, "node", ""), provider, err);
         if (rc == SYN_OK)
+            rc = add_cards(kept->cards, provider, spec, err);
+        if (rc == SYN_OK && count < most)
             rc = syn_json_set_i64(
-                kept, provider,
-                syn_json_i64(kept, provider, 0) +
-                    syn_json_i64(json_object_get(version, "spec"), "memory_bytes", 0),
-                err);
+                part, provider,
+                syn_json_i64(part, provider, 0) + syn_json_i64(spec, "memory_bytes", 0), err);
+        count += count < most;
     }
     return rc;
 }
@@ -213,7 +244,8 @@ keeps(const struct sight *sight)
     size_t i;
 
     json_array_foreach (sight->versions, i, version)
-        if (syn_json_i64(json_object_get(version, "spec"), "min_instances", 0) > 0)
+        if (syn_json_i64(json_object_get(version, "spec"), "min_instances", 0) > 0 ||
+            syn_json_i64(json_object_get(version, "spec"), "gpus", 0) > 0)
             return true;
     return false;
 }
@@ -224,18 +256,21 @@ keep_ready(struct syn_server *server, struct srv_txn *txn, const struct sight *s
 {
     const json_t *version;
     size_t i;
-    SYN_JSON(kept);
-    int rc = SYN_OK;
+    SYN_JSON(all);
+    struct srv_kept kept = {0};
+    int rc = syn_json_pack(&all, err, "{s:{}, s:{}, s:{}}", "always", "warm", "cards");
 
-    kept = json_object();
-    if (kept == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for what is kept ready");
+    kept.always = json_object_get(all, "always");
+    kept.warm = json_object_get(all, "warm");
+    kept.cards = json_object_get(all, "cards");
     json_array_foreach (sight->versions, i, version)
         if (rc == SYN_OK)
-            rc = add_ready(server, sight, version, kept, err);
+            rc = add_ready(server, sight, version, &kept, err);
+    if (rc == SYN_OK && json_object_size(kept.warm) > 0)
+        kept.warm_until_ms = sight->ahead.paid_until_ms;
     return rc < 0 ? rc
-                  : srv_calls_keep(server, txn, syn_document_id(sight->function), kept, ret_changed,
-                                   err);
+                  : srv_calls_keep(server, txn, syn_document_id(sight->function), &kept,
+                                   ret_changed, err);
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */
@@ -331,6 +366,13 @@ write_effects(struct syn_server *server, struct sight *sight,
     return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
 }
 
+static void
+wake(struct ctl_outcome *outcome, int64_t at_ms)
+{
+    if (outcome->wake_at_ms == SYN_DOCUMENT_NONE || at_ms < outcome->wake_at_ms)
+        outcome->wake_at_ms = at_ms;
+}
+
 /* A version that is being prepared counts as a call: its first instance is not to go before it was
  * ready once. */
 static void
@@ -347,8 +389,7 @@ hold_first(struct syn_server *server, const struct sight *sight, struct ctl_outc
             continue;
         if (srv_loads_tell(server->loads, service, "inflight", 1000, ret->now_ms, &err) < 0)
             syn_log_err(SYN_LOG_WARN, "functions.first-instance", &err);
-        if (ret->wake_at_ms == SYN_DOCUMENT_NONE || ret->wake_at_ms > ret->now_ms + FIRST_LOOK_MS)
-            ret->wake_at_ms = ret->now_ms + FIRST_LOOK_MS;
+        wake(ret, ret->now_ms + FIRST_LOOK_MS);
     }
 }
 
@@ -371,9 +412,10 @@ step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, str
     ret->wake_at_ms = effects.wake_at_ms;
     ret->now_ms = view.now_ms;
     /* What is kept ready is spent by time alone. */
-    if (keeps(&sight) &&
-        (ret->wake_at_ms == SYN_DOCUMENT_NONE || ret->wake_at_ms > view.now_ms + KEPT_LOOK_MS))
-        ret->wake_at_ms = view.now_ms + KEPT_LOOK_MS;
+    if (keeps(&sight) || sight.ahead.paid > 0)
+        wake(ret, view.now_ms + KEPT_LOOK_MS);
+    if (sight.ahead.has_pool && sight.ahead.paid_until_ms != INT64_MAX)
+        wake(ret, sight.ahead.paid_until_ms);
     hold_first(server, &sight, ret);
     if (rc == SYN_OK) {
         poke_pools(server, &effects);

@@ -8,7 +8,7 @@
 
 #include "bills_priv.h"
 #include "controller_priv.h"
-#include "function_priv.h"
+#include "function_prewarm_priv.h"
 #include "loads_priv.h"
 #include "mesh_priv.h"
 #include "trials_priv.h"
@@ -24,6 +24,8 @@ struct sight {
     json_t *volumes;
     int64_t escrow;
     struct srv_loads_view loads;
+    struct syn_service_ahead ahead;
+    int64_t ahead_wake_ms; /* INT64_MAX: never */
     struct syn_service_answers answers[SYN_SERVICE_SIDES];
 };
 
@@ -60,6 +62,31 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
     if (rc == SYN_OK)
         rc = syn_ledger_escrow_name(ret->period.ref, escrow, err);
     return rc < 0 ? rc : srv_balance(server, escrow, &ret->escrow, err);
+}
+
+/* Of a function's pool: what is to be ready before it is called. */
+static int
+look_ahead(struct syn_server *server, struct sight *sight, int64_t now_ms, struct syn_err *err)
+{
+    char function[SYN_ID_MAX], key[SRV_KEY_MAX];
+    struct srv_prewarm prewarm;
+    int64_t version;
+    SYN_JSON(doc);
+    int rc;
+
+    sight->ahead_wake_ms = INT64_MAX;
+    if (!srv_service_derived(sight->own.doc) ||
+        !syn_function_of_service(syn_document_id(sight->own.doc), function, &version))
+        return SYN_OK;
+    rc = srv_load(server, srv_key(key, "function", function, NULL), &doc, NULL, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_look(server, doc, now_ms, &prewarm, err);
+    if (rc != SYN_OK || !prewarm.has_pool || prewarm.version != version)
+        return rc < 0 ? rc : SYN_OK;
+    sight->ahead =
+        (struct syn_service_ahead){.least = (uint32_t)prewarm.least, .idle_ms = prewarm.idle_ms};
+    sight->ahead_wake_ms = prewarm.wake_at_ms;
+    return SYN_OK;
 }
 
 /* Where it is scaled by what comes through the balancer and the mesh: how much that is. */
@@ -126,12 +153,15 @@ view_make(const struct ctl_world *world, struct sight *sight, struct syn_quota *
         .observing_since_ms = world->observing_since_ms,
         .zones = &sight->loads.zones,
         .loads = &sight->loads.sight,
+        .ahead = &sight->ahead,
         .balanced = sight->balanced,
         .volumes = sight->volumes,
     };
     count_requests(server, sight->own.doc);
     view->answers = count_answers(server, sight->own.doc, sight->answers);
     srv_loads_look(server->loads, syn_document_id(sight->own.doc), view->now_ms, &sight->loads);
+    if (rc == SYN_OK)
+        rc = look_ahead(server, sight, view->now_ms, err);
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &view->balance, err);
     return rc < 0 ? rc
@@ -232,6 +262,9 @@ step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, str
     if (rc == SYN_OK)
         ret->created = json_incref(effects.created);
     ret->wake_at_ms = effects.wake_at_ms;
+    if (sight.ahead_wake_ms != INT64_MAX &&
+        (ret->wake_at_ms == SYN_DOCUMENT_NONE || sight.ahead_wake_ms < ret->wake_at_ms))
+        ret->wake_at_ms = sight.ahead_wake_ms;
     ret->now_ms = view.now_ms;
     if (rc == SYN_OK && syn_service_effects_none(&effects) &&
         srv_work_over(&srv_service, sight.own.doc))

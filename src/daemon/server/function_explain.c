@@ -6,10 +6,11 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
-#include "function_priv.h"
+#include "function_prewarm_priv.h"
 
 #define SENTENCE_MAX 400
 #define ADDRESS_MAX  300
+#define STARTS_MAX   8 /* of instances */
 
 static int
 add_why(json_t *answer, const char *dimension, const char *message, struct syn_err *err)
@@ -48,6 +49,40 @@ add_pool(struct syn_server *server, const json_t *service, json_t *answer, struc
     return rc;
 }
 
+/* How the instances came that there are. */
+static int
+add_starts(const json_t *service, json_t *answer, struct syn_err *err)
+{
+    static const char *const stages[] = {"schedule", "fetch", "create", "restore", "initialise"};
+    const json_t *endpoint;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (syn_json_at(service, "status.endpoints"), i, endpoint) {
+        const json_t *start = json_object_get(endpoint, "start");
+        const char *note = syn_json_str(start, "note", "");
+        SYN_BUF(text);
+
+        if (start == NULL || rc < 0 || i >= STARTS_MAX)
+            continue;
+        syn_buf_addf(&text, "%s came %s", syn_json_str(endpoint, "instance", "?"),
+                     syn_json_str(start, "way", "?"));
+        for (size_t k = 0; k < SYN_LEN(stages); k++) {
+            int64_t us = syn_json_i64(json_object_get(start, "stages_us"), stages[k], -1);
+
+            if (us >= 0)
+                syn_buf_addf(&text, ", %s %lld.%lld ms", stages[k], (long long)(us / 1000),
+                             (long long)(us % 1000 / 100));
+        }
+        if (note[0] != '\0')
+            syn_buf_addf(&text, " (%s)", note);
+        rc = syn_buf_ok(&text, err);
+        if (rc == SYN_OK)
+            rc = add_why(answer, "start", syn_buf_text(&text), err);
+    }
+    return rc;
+}
+
 static int
 why_version(struct syn_server *server, const json_t *version, const json_t *services,
             json_t *answer, struct syn_err *err)
@@ -59,7 +94,7 @@ why_version(struct syn_server *server, const json_t *version, const json_t *serv
     char sentence[SENTENCE_MAX], address[ADDRESS_MAX];
     int rc;
 
-    srv_function_address(server, address, sizeof(address));
+    srv_function_address(server, false, address, sizeof(address));
     (void)snprintf(sentence, sizeof(sentence), "version %lld is %s%s%s",
                    (long long)syn_json_i64(version, "version", 0), state,
                    why[0] != '\0' ? ": " : "", why);
@@ -70,7 +105,9 @@ why_version(struct syn_server *server, const json_t *version, const json_t *serv
                          ? "the gateway has to say that its module is compiled"
                          : "the gateway, which compiles modules, has not said yet that it is there",
                      err);
-    return rc < 0 || service == NULL ? rc : add_pool(server, service, answer, err);
+    if (rc == SYN_OK && service != NULL)
+        rc = add_pool(server, service, answer, err);
+    return rc < 0 || service == NULL ? rc : add_starts(service, answer, err);
 }
 
 /* What its owner can do. */
@@ -99,6 +136,20 @@ add_fixes(const json_t *function, json_t *answer, struct syn_err *err)
         return add_fix(answer, text, err);
     }
     return SYN_OK;
+}
+
+/* What is ready before it is called, and why. */
+static int
+add_prewarm(struct syn_server *server, const json_t *function, json_t *answer, struct syn_err *err)
+{
+    char text[SRV_PREWARM_SAY_MAX];
+    struct srv_prewarm prewarm;
+    int rc = srv_prewarm_look(server, function, syn_wall_ms(server->world), &prewarm, err);
+
+    if (rc < 0 || !prewarm.has_pool)
+        return rc;
+    srv_prewarm_say(&prewarm, text);
+    return add_why(answer, "prewarm", text, err);
 }
 
 int
@@ -131,6 +182,8 @@ srv_function_explain(struct syn_http_req *req, void *ctx, struct syn_err *err)
         if (rc == SYN_OK &&
             syn_json_i64(version, "version", 0) == syn_json_i64(status, "target", 0))
             rc = why_version(server, version, services, answer, err);
+    if (rc == SYN_OK)
+        rc = add_prewarm(server, function, answer, err);
     if (rc == SYN_OK)
         rc = add_fixes(function, answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);

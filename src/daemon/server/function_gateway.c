@@ -19,7 +19,8 @@
 #include <synor/daemon/function_gateway.h>
 #include <synor/orchestration/document.h>
 
-#include "function_priv.h"
+#include "function_prewarm_priv.h"
+#include "function_starts_priv.h"
 #include "loads_priv.h"
 
 #define STATE_KEY     "function-gateway"
@@ -35,8 +36,9 @@
 
 struct srv_functions {
     struct syn_function_keeper *keeper; /* the loop's; NULL: nobody serves functions */
+    struct srv_function_certs *certs;   /* set before the keeper starts, and not changed */
     pthread_mutex_t lock;
-    char listen[LISTEN_MAX]; /* under `lock` */
+    char listen[LISTEN_MAX], tls_listen[LISTEN_MAX]; /* under `lock` */
 };
 
 int
@@ -57,6 +59,7 @@ srv_functions_free(struct srv_functions *functions)
     if (functions == NULL)
         return NULL;
     functions->keeper = syn_function_keeper_free(functions->keeper);
+    functions->certs = srv_function_certs_free(functions->certs);
     (void)pthread_mutex_destroy(&functions->lock);
     syn_free(functions);
     return NULL;
@@ -108,6 +111,7 @@ srv_functions_start(struct syn_server *server, const struct syn_server_options *
                                                  .data_dir = dir,
                                                  .server = server->socket,
                                                  .listen = listen,
+                                                 .access_log = options->function_access_log,
                                                  .log_level = options->log_level,
                                                  .log_json = options->log_json};
     int rc = SYN_OK;
@@ -122,6 +126,15 @@ srv_functions_start(struct syn_server *server, const struct syn_server_options *
     else if (strrchr(given, ':') == NULL || !syn_str_copy(listen, sizeof(listen), given))
         rc = SYN_FAIL(err, SYN_E_INVALID,
                       "--function-listen: \"%.60s\": expected ADDRESS:PORT or none", given);
+    if (rc == SYN_OK && options->function_tls_listen != NULL) {
+        keeper.tls_listen = options->function_tls_listen;
+        if (strrchr(keeper.tls_listen, ':') == NULL || strlen(keeper.tls_listen) >= LISTEN_MAX)
+            rc = SYN_FAIL(err, SYN_E_INVALID,
+                          "--function-tls-listen: \"%.60s\": expected ADDRESS:PORT",
+                          keeper.tls_listen);
+    }
+    if (rc == SYN_OK)
+        rc = srv_function_certs_new(server, options, &server->functions->certs, err);
     return rc < 0 ? rc : syn_function_keeper_new(&keeper, &server->functions->keeper, err);
 }
 
@@ -147,12 +160,12 @@ srv_functions_stop(struct syn_server *server)
 }
 
 void
-srv_function_address(const struct syn_server *server, char *out, size_t cap)
+srv_function_address(const struct syn_server *server, bool tls, char *out, size_t cap)
 {
     struct srv_functions *functions = server->functions;
 
     (void)pthread_mutex_lock(&functions->lock);
-    (void)syn_str_copy(out, cap, functions->listen);
+    (void)syn_str_copy(out, cap, tls ? functions->tls_listen : functions->listen);
     (void)pthread_mutex_unlock(&functions->lock);
 }
 
@@ -446,6 +459,14 @@ take_usage(struct syn_server *server, struct srv_txn *txn, const struct report *
         if (rc == SYN_OK && found)
             rc = srv_calls_batch_add(batch, &calls, err);
     }
+    json_array_foreach (json_object_get(report->body, "starts"), i, row) {
+        bool found = false;
+
+        if (rc == SYN_OK)
+            rc = find_function(server, row, &found, err);
+        if (rc == SYN_OK && found)
+            rc = srv_calls_batch_start(batch, row, err);
+    }
     return rc < 0 ? rc : srv_calls_batch_write(batch, txn, err);
 }
 
@@ -561,6 +582,8 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
         rc = take_usage(server, txn, report, err);
     if (rc == SYN_OK)
         rc = take_versions(server, txn, report, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_learn(server, txn, report->body, err);
     return rc < 0 ? rc : take_invocations(server, txn, report, err);
 }
 
@@ -628,6 +651,28 @@ take_logs(struct syn_server *server, const struct report *report, struct syn_err
 
 /* After the report is counted: counters cannot be taken back. */
 static int
+count_starts(struct syn_server *server, const struct report *report, struct syn_err *err)
+{
+    const json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (json_object_get(report->body, "starts"), i, row) {
+        char key[SRV_KEY_MAX];
+        SYN_JSON(function);
+
+        if (rc < 0)
+            break;
+        rc = srv_load(server, srv_key(key, "function", syn_json_str(row, "function", ""), NULL),
+                      &function, NULL, err);
+        if (rc == SYN_OK)
+            srv_starts_metrics_add(server, function, row);
+        rc = rc == SRV_ABSENT ? SYN_OK : rc;
+    }
+    return rc;
+}
+
+static int
 count_metrics(struct syn_server *server, const struct report *report, struct syn_err *err)
 {
     const json_t *row;
@@ -668,12 +713,16 @@ post_report(struct syn_http_req *req, void *ctx, struct syn_err *err)
     (void)pthread_mutex_lock(&server->functions->lock);
     (void)syn_str_copy(server->functions->listen, LISTEN_MAX,
                        syn_json_str(report.body, "listen", ""));
+    (void)syn_str_copy(server->functions->tls_listen, LISTEN_MAX,
+                       syn_json_str(report.body, "tls_listen", ""));
     (void)pthread_mutex_unlock(&server->functions->lock);
     rc = take_loads(server, &report, err);
     if (rc == SYN_OK)
         rc = srv_change(server, "the functions' report", attempt, &report, NULL, err);
     if (rc == SYN_OK)
         rc = count_metrics(server, &report, err);
+    if (rc == SYN_OK)
+        rc = count_starts(server, &report, err);
     if (rc == SYN_OK)
         rc = take_logs(server, &report, err);
     if (rc < 0)
@@ -682,6 +731,22 @@ post_report(struct syn_http_req *req, void *ctx, struct syn_err *err)
         srv_controller_poke(server->controller, function);
     syn_http_reply(req, 204);
     return SYN_OK;
+}
+
+static int
+post_certificates(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    const struct syn_http_peer *peer = syn_http_req_peer(req);
+    SYN_JSON(answer);
+    int rc;
+
+    /* Keys leave the server for its own processes alone. */
+    if (!peer->is_unix || peer->uid != geteuid())
+        return SYN_FAIL(err, SYN_E_FORBIDDEN, "certificates and keys are told to the gateway");
+    rc = srv_function_certs_answer(server, server->functions->certs, syn_http_req_json(req),
+                                   &answer, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
 /* --- table of routes -------------------------------------------------------------------------- */
@@ -705,6 +770,12 @@ static const struct syn_field report_fields[] = {
      .max = LISTEN_MAX - 1,
      .fallback = "\"\"",
      .help = "Where it answers clients"},
+    {.name = "tls_listen",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = LISTEN_MAX - 1,
+     .fallback = "\"\"",
+     .help = "The same by TLS"},
     {.name = "versions", .kind = SYN_FIELD_ANY, .help = "[{function, version, state, message}]"},
     {.name = "loads", .kind = SYN_FIELD_ANY, .help = "[{function, version, running, waiting}]"},
     {.name = "usage", .kind = SYN_FIELD_ANY, .help = "Sums of calls, see ADR 44"},
@@ -714,7 +785,28 @@ static const struct syn_field report_fields[] = {
 };
 static const struct syn_schema report_schema = SYN_SCHEMA("FunctionReport", report_fields);
 
+static const struct syn_field certificates_fields[] = {
+    {.name = "digest",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = 64,
+     .fallback = "\"\"",
+     .help = "Of the last answer: what is as it was is not told again"},
+    {.name = "hosts", .kind = SYN_FIELD_ANY, .help = "{host: account} of routes"},
+};
+static const struct syn_schema certificates_schema =
+    SYN_SCHEMA("FunctionHosts", certificates_fields);
+
 static const struct syn_http_route rows[] = {
+    {.method = "POST",
+     .pattern = "/v1/function-gateway/certificates",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_OPERATOR,
+     .body_max = (size_t)1 << 20,
+     .handler = post_certificates,
+     .body = &certificates_schema,
+     .name = "functions.certificates",
+     .summary = "Certificates, with their keys, that the gateway of functions serves"},
     {.method = "GET",
      .pattern = "/v1/function-gateway",
      .kind = SYN_HTTP_LOOP,

@@ -4,7 +4,7 @@
 #include <synor/base/str.h>
 #include <synor/infra/metrics.h>
 
-#include "function_priv.h"
+#include "function_starts_priv.h"
 
 enum counter { CALLS, ERRORS, THROTTLED, COLD, SECONDS, COUNTERS };
 
@@ -35,7 +35,9 @@ static const struct syn_metric counters[COUNTERS] = {
 int
 srv_function_metrics_open(struct syn_server *server, struct syn_err *err)
 {
-    return syn_metrics_add(server->metrics, counters, SYN_LEN(counters), err);
+    int rc = syn_metrics_add(server->metrics, counters, SYN_LEN(counters), err);
+
+    return rc < 0 ? rc : srv_starts_metrics_open(server, err);
 }
 
 void

@@ -6,6 +6,7 @@
  *     "function-hook/ACCOUNT/ID"  what of names and the ledger calls it (function_hooks.c)
  *     "function-usage/ID"         all that its calls have used, by provider (function_usage.c)
  *     "function-minute/ID/MINUTE" what was called in a minute, for a day
+ *     "function-prewarm/ID"       what is learnt of when it is called (function_prewarm.c)
  *     "invocation/ID/INVOCATION"  calls that are remembered, for a day
  *     "function-key/ACCOUNT/NAME" who may call by HTTP, and how often (function_keys.c)
  *     "function-signer/ACCOUNT", "function-issuer/ACCOUNT/NAME"
@@ -86,10 +87,21 @@ SYN_MUST int srv_function_routes_put(struct syn_server *server, struct srv_txn *
 /** {provider: [usage items]} until now. Owner: *ret is the caller's. */
 SYN_MUST int srv_calls_read(struct syn_server *server, const char *function, int64_t now_ms,
                             json_t **ret, struct syn_err *err);
-/** Note within `txn` what memory of instances is kept ready from now on, {provider: bytes}: it is
- *  charged by the ms, called or not. The same again changes nothing. */
+/** What is used by instances that are ready, called or not: memory, {provider: bytes}, that which a
+ *  version asks for always, and what a warm-up schedule does besides, until its end (0: none); and
+ *  the GPUs of them all, {provider: {model: how many}}. */
+struct srv_kept {
+    json_t *always, *warm, *cards;
+    int64_t warm_until_ms;
+};
+/** Note within `txn` that so much is kept from now on: it is charged by the ms. The same again
+ *  changes nothing. */
 SYN_MUST int srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *function,
-                            json_t *kept, bool *ret_changed, struct syn_err *err);
+                            const struct srv_kept *kept, bool *ret_changed, struct syn_err *err);
+/** What the GPUs of an instance cost in so long; 0: it has none. NOTFOUND: the price book does not
+ *  have them. */
+SYN_MUST int srv_call_cards_price(const struct syn_server *server, const json_t *spec,
+                                  int64_t span_ms, int64_t *ret, struct syn_err *err);
 /** Who provides the node; "" is the gateway, which is the platform's. */
 SYN_MUST int srv_node_provider(struct syn_server *server, const char *node, char out[SYN_ID_MAX],
                                struct syn_err *err);
@@ -110,11 +122,14 @@ SYN_MUST int srv_calls_batch_new(struct syn_server *server, struct srv_calls_bat
 void srv_calls_batch_free_scope(struct srv_calls_batch **slot);
 SYN_MUST int srv_calls_batch_add(struct srv_calls_batch *batch, const struct srv_calls *calls,
                                  struct syn_err *err);
+/** Add a row of `starts`: how instances of a function came. */
+SYN_MUST int srv_calls_batch_start(struct srv_calls_batch *batch, const json_t *row,
+                                   struct syn_err *err);
 /** Write all of it within `txn`. */
 SYN_MUST int srv_calls_batch_write(struct srv_calls_batch *batch, struct srv_txn *txn,
                                    struct syn_err *err);
 /** What was called in the last `minutes`: {count, errors, throttled, cold, mean_us, p50_us, p95_us,
- *  p99_us, by_version}. Owner: *ret is the caller's. */
+ *  p99_us, starts, by_version}. Owner: *ret is the caller's. */
 SYN_MUST int srv_calls_metrics(struct syn_server *server, const char *function, int64_t minutes,
                                json_t **ret, struct syn_err *err);
 /** Delete what is older than a day: minutes, calls that are remembered, keys that have expired.
@@ -141,7 +156,20 @@ SYN_MUST int srv_functions_start(struct syn_server *server,
 void srv_functions_stop(struct syn_server *server);
 struct srv_functions *srv_functions_free(struct srv_functions *functions);
 /** Where it answers clients, "127.0.0.1:9080", into `out`; "" before it has said so. Any thread. */
-void srv_function_address(const struct syn_server *server, char *out, size_t cap);
+void srv_function_address(const struct syn_server *server, bool tls, char *out, size_t cap);
+
+/* --- certificates of the gateway of functions (function_certs.c) ------------------------------ */
+
+struct srv_function_certs;
+/** Read the operator's own. INVALID, naming the option. */
+SYN_MUST int srv_function_certs_new(struct syn_server *server,
+                                    const struct syn_server_options *options,
+                                    struct srv_function_certs **ret, struct syn_err *err);
+struct srv_function_certs *srv_function_certs_free(struct srv_function_certs *certs);
+/** What the gateway is to serve, {digest, certificates: [{host, pem}]}, for its `question`; without
+ *  certificates when they are those that it has. `certs` NULL: CONFLICT. Blocks: disk. */
+SYN_MUST int srv_function_certs_answer(struct syn_server *server, struct srv_function_certs *certs,
+                                       const json_t *question, json_t **ret, struct syn_err *err);
 
 /* --- pools (function_pools.c) ----------------------------------------------------------------- */
 

@@ -10,7 +10,7 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
-#include "function_priv.h"
+#include "function_starts_priv.h"
 
 #define FUNCTIONS_MAX  4096 /* in one report */
 #define BUCKETS        21   /* up to 100 us * 2^i, and what is more */
@@ -61,18 +61,17 @@ load_or(struct syn_server *server, const char *key, const char *otherwise, json_
     return syn_json_parse(otherwise, strlen(otherwise), ret, err);
 }
 
-#define NO_USAGE "{\"used\":{},\"kept\":{},\"since_ms\":0}"
+#define NO_USAGE \
+    "{\"used\":{},\"kept\":{},\"warm\":{},\"cards\":{},\"warm_until_ms\":0,\"since_ms\":0}"
 
-/* What instances that were kept ready used since that was noted: into `used`. */
 static int
-add_kept(const json_t *usage, int64_t now_ms, json_t *used, struct syn_err *err)
+add_kept_for(const json_t *kept, int64_t span_ms, json_t *used, struct syn_err *err)
 {
-    int64_t span_ms = SYN_MAX(now_ms - syn_json_i64(usage, "since_ms", now_ms), 0);
     const char *provider;
     json_t *bytes;
     int rc = SYN_OK;
 
-    json_object_foreach (json_object_get(usage, "kept"), provider, bytes) {
+    json_object_foreach ((json_t *)(uintptr_t)kept, provider, bytes) {
         struct syn_usage_sum sum = {0};
 
         if (rc == SYN_OK)
@@ -82,6 +81,51 @@ add_kept(const json_t *usage, int64_t now_ms, json_t *used, struct syn_err *err)
             rc = add_usage(used, provider, &sum, err);
     }
     return rc;
+}
+
+static const char *
+card_item(const char *model, char out[SYN_ITEM_MAX])
+{
+    (void)snprintf(out, SYN_ITEM_MAX, "gpu:%.*s", SYN_ITEM_MAX - (int)sizeof("gpu:"), model);
+    return out;
+}
+
+static int
+add_cards_for(const json_t *cards, int64_t span_ms, json_t *used, struct syn_err *err)
+{
+    const char *provider, *model;
+    json_t *models, *count;
+    int rc = SYN_OK;
+
+    json_object_foreach ((json_t *)(uintptr_t)cards, provider, models) {
+        struct syn_usage_sum sum = {0};
+        char item[SYN_ITEM_MAX];
+
+        json_object_foreach (models, model, count)
+            if (rc == SYN_OK)
+                rc = syn_usage_add(&sum, card_item(model, item), SYN_MEASURE_GPU_MS,
+                                   (syn_u128)json_integer_value(count) * (syn_u128)span_ms, err);
+        if (rc == SYN_OK)
+            rc = add_usage(used, provider, &sum, err);
+    }
+    return rc;
+}
+
+/* What instances that were kept ready used since that was noted: into `used`. Those of a warm-up
+ * schedule only until its end, however late somebody looks. */
+static int
+add_kept(const json_t *usage, int64_t now_ms, json_t *used, struct syn_err *err)
+{
+    int64_t since_ms = syn_json_i64(usage, "since_ms", now_ms);
+    int64_t until_ms = SYN_MIN(syn_json_i64(usage, "warm_until_ms", 0), now_ms);
+    int rc = add_kept_for(json_object_get(usage, "kept"), SYN_MAX(now_ms - since_ms, 0), used, err);
+
+    if (rc == SYN_OK)
+        rc = add_kept_for(json_object_get(usage, "warm"), SYN_MAX(until_ms - since_ms, 0), used,
+                          err);
+    return rc < 0 ? rc
+                  : add_cards_for(json_object_get(usage, "cards"), SYN_MAX(now_ms - since_ms, 0),
+                                  used, err);
 }
 
 int
@@ -102,8 +146,8 @@ srv_calls_read(struct syn_server *server, const char *function, int64_t now_ms, 
 }
 
 int
-srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *function, json_t *kept,
-               bool *ret_changed, struct syn_err *err)
+srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *function,
+               const struct srv_kept *kept, bool *ret_changed, struct syn_err *err)
 {
     int64_t now_ms = syn_wall_ms(server->world), revision;
     char key[SRV_KEY_MAX];
@@ -111,12 +155,21 @@ srv_calls_keep(struct syn_server *server, struct srv_txn *txn, const char *funct
     int rc = load_or(server, srv_key(key, "function-usage", function, NULL), NO_USAGE, &usage,
                      &revision, err);
 
-    *ret_changed = rc == SYN_OK && !json_equal(json_object_get(usage, "kept"), kept);
+    *ret_changed = rc == SYN_OK && (!json_equal(json_object_get(usage, "kept"), kept->always) ||
+                                    !json_equal(json_object_get(usage, "warm"), kept->warm) ||
+                                    !json_equal(json_object_get(usage, "cards"), kept->cards) ||
+                                    syn_json_i64(usage, "warm_until_ms", 0) != kept->warm_until_ms);
     if (rc < 0 || !*ret_changed)
         return rc;
     rc = add_kept(usage, now_ms, json_object_get(usage, "used"), err);
     if (rc == SYN_OK)
-        rc = syn_json_set_take(usage, "kept", json_incref(kept), err);
+        rc = syn_json_set_take(usage, "kept", json_incref(kept->always), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(usage, "warm", json_incref(kept->warm), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(usage, "cards", json_incref(kept->cards), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(usage, "warm_until_ms", kept->warm_until_ms, err);
     if (rc == SYN_OK)
         rc = syn_json_set_i64(usage, "since_ms", now_ms, err);
     return rc < 0 ? rc : srv_txn_replace(txn, key, revision, usage, err);
@@ -149,19 +202,45 @@ srv_calls_usage(const json_t *before, const json_t *now, struct srv_own *rows, s
     return SYN_OK;
 }
 
+int
+srv_call_cards_price(const struct syn_server *server, const json_t *spec, int64_t span_ms,
+                     int64_t *ret, struct syn_err *err)
+{
+    struct syn_function_spec read;
+    const struct syn_price *price;
+    char item[SYN_ITEM_MAX];
+    syn_u128 exact;
+
+    *ret = 0;
+    syn_function_spec_read(spec, &read);
+    if (read.gpus == 0)
+        return SYN_OK;
+    price = syn_pricebook_find(server->prices, card_item(read.gpu_model, item));
+    if (price == NULL)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "spec.gpu_model: the price book has no %s", item);
+    exact = (syn_u128)read.gpus * (syn_u128)span_ms * (syn_u128)price->price /
+            (syn_u128)price->unit->per;
+    *ret = (int64_t)SYN_MIN(exact, (syn_u128)SYN_AMOUNT_MAX);
+    return SYN_OK;
+}
+
 int64_t
 srv_call_price(const struct syn_server *server, const json_t *spec)
 {
     const struct syn_price *compute = syn_pricebook_find(server->prices, SYN_FUNCTION_ITEM_COMPUTE);
     struct syn_function_spec read;
-    syn_u128 exact;
+    int64_t price = 0, cards = 0;
 
-    if (compute == NULL)
-        return 0;
     syn_function_spec_read(spec, &read);
-    exact = (syn_u128)read.memory_bytes * (syn_u128)read.timeout_ms * (syn_u128)compute->price /
-            (syn_u128)compute->unit->per;
-    return (int64_t)SYN_MIN(exact, (syn_u128)SYN_AMOUNT_MAX);
+    if (compute != NULL) {
+        syn_u128 exact = (syn_u128)read.memory_bytes * (syn_u128)read.timeout_ms *
+                         (syn_u128)compute->price / (syn_u128)compute->unit->per;
+
+        price = (int64_t)SYN_MIN(exact, (syn_u128)SYN_AMOUNT_MAX);
+    }
+    if (srv_call_cards_price(server, spec, read.timeout_ms, &cards, NULL) < 0)
+        return price; /* it is refused for that when it is deployed */
+    return price > SYN_AMOUNT_MAX - cards ? SYN_AMOUNT_MAX : price + cards;
 }
 
 /* --- adding ----------------------------------------------------------------------------------- */
@@ -350,6 +429,8 @@ add_minute(json_t *doc, const struct srv_calls *calls, struct syn_err *err)
     }
     if (rc == SYN_OK)
         rc = add_number(of, "count", calls->count, err);
+    if (rc == SYN_OK)
+        rc = add_number(of, "cold", calls->cold, err);
     return rc < 0 ? rc : add_number(of, "errors", calls->errors, err);
 }
 
@@ -363,6 +444,20 @@ srv_calls_batch_add(struct srv_calls_batch *batch, const struct srv_calls *calls
     if (rc == SYN_OK)
         rc = add_money(batch, entry, calls, err);
     return rc < 0 ? rc : add_minute(entry->minute, calls, err);
+}
+
+int
+srv_calls_batch_start(struct srv_calls_batch *batch, const json_t *row, struct syn_err *err)
+{
+    struct entry *entry = NULL;
+    int rc = srv_starts_check(row, err);
+
+    if (rc == SYN_OK)
+        rc = find_entry(batch, syn_json_str(row, "function", ""), &entry, err);
+    if (rc < 0)
+        return rc;
+    assert(entry != NULL);
+    return srv_starts_add(entry->minute, row, err);
 }
 
 int
@@ -422,7 +517,26 @@ add_doc(json_t *sums, const json_t *doc, struct syn_err *err)
             rc = add_number(sum, "count", syn_json_i64(of, "count", 0), err);
         if (rc == SYN_OK)
             rc = add_number(sum, "errors", syn_json_i64(of, "errors", 0), err);
+        if (rc == SYN_OK)
+            rc = add_number(sum, "cold", syn_json_i64(of, "cold", 0), err);
+        if (rc == SYN_OK)
+            rc = srv_starts_sum(sum, json_object_get(of, "starts"), err);
+        if (rc == SYN_OK)
+            rc = srv_starts_sum(sums, json_object_get(of, "starts"), err);
     }
+    return rc;
+}
+
+static int
+say_means(json_t *sums, struct syn_err *err)
+{
+    const char *version;
+    json_t *of;
+    int rc = srv_starts_means(sums, err);
+
+    json_object_foreach (json_object_get(sums, "by_version"), version, of)
+        if (rc == SYN_OK)
+            rc = srv_starts_means(of, err);
     return rc;
 }
 
@@ -446,14 +560,16 @@ srv_calls_metrics(struct syn_server *server, const char *function, int64_t minut
     char prefix[SRV_KEY_MAX], after[SRV_KEY_MAX];
     int64_t count;
     SYN_JSON(sums);
-    int rc = syn_json_pack(&sums, err, "{s:I, s:i, s:i, s:i, s:i, s:i, s:{}}", "minutes",
+    int rc = syn_json_pack(&sums, err, "{s:I, s:i, s:i, s:i, s:i, s:i, s:{}, s:{}}", "minutes",
                            (json_int_t)minutes, "count", 0, "errors", 0, "throttled", 0, "cold", 0,
-                           "duration_us", 0, "by_version");
+                           "duration_us", 0, "starts", "by_version");
 
     if (rc == SYN_OK)
         rc = srv_each_after(server, srv_key(prefix, "function-minute", function, ""),
                             srv_key_seq(after, "function-minute", function, SYN_MAX(since, 0)),
                             sum_minute, sums, err);
+    if (rc == SYN_OK)
+        rc = say_means(sums, err);
     if (rc < 0)
         return rc;
     count = syn_json_i64(sums, "count", 0);

@@ -8,6 +8,7 @@
 #include <synor/workload/function_spec.h>
 
 #include "function_calls_priv.h"
+#include "function_prewarm_priv.h"
 #include "loads_priv.h"
 
 #define CID_FIELD   SYN_CID_TEXT_MAX
@@ -117,19 +118,15 @@ count_instances(struct syn_server *server, json_t *function, struct syn_err *err
     return rc < 0 ? rc : syn_json_set_take(status, "instances", counts, err);
 }
 
-/* And where its HTTP triggers are reached. */
-int
-srv_function_complete(struct syn_server *server, json_t *function, struct syn_err *err)
+/* Where its HTTP triggers are reached. */
+static int
+add_urls(const char *scheme, const char *address, const json_t *function, json_t *urls,
+         struct syn_err *err)
 {
-    char address[128];
     const json_t *trigger;
-    json_t *urls = json_array();
     size_t i;
-    int rc = syn_json_set_take(syn_document_status(function), "urls", urls, err);
+    int rc = SYN_OK;
 
-    if (rc == SYN_OK)
-        rc = count_instances(server, function, err);
-    srv_function_address(server, address, sizeof(address));
     json_array_foreach (json_object_get(syn_document_spec(function), "triggers"), i, trigger) {
         const char *host = syn_json_str(trigger, "host", "");
         const char *port = strrchr(address, ':');
@@ -137,13 +134,27 @@ srv_function_complete(struct syn_server *server, json_t *function, struct syn_er
 
         if (rc < 0 || address[0] == '\0' || !syn_str_eq(syn_json_str(trigger, "type", ""), "http"))
             continue;
-        if (host[0] != '\0')
-            syn_buf_addf(&url, "http://%s%s%s", host, port, syn_json_str(trigger, "path", ""));
-        else
-            syn_buf_addf(&url, "http://%s%s", address, syn_json_str(trigger, "path", ""));
+        syn_buf_addf(&url, "%s://%s%s%s", scheme, host[0] != '\0' ? host : address,
+                     host[0] != '\0' ? port : "", syn_json_str(trigger, "path", ""));
         rc = syn_buf_ok(&url, err);
         if (rc == SYN_OK)
             rc = syn_json_append_take(urls, json_string(syn_buf_text(&url)), err);
+    }
+    return rc;
+}
+
+int
+srv_function_complete(struct syn_server *server, json_t *function, struct syn_err *err)
+{
+    char address[128];
+    json_t *urls = json_array();
+    int rc = syn_json_set_take(syn_document_status(function), "urls", urls, err);
+
+    if (rc == SYN_OK)
+        rc = count_instances(server, function, err);
+    for (int tls = 0; rc == SYN_OK && tls < 2; tls++) {
+        srv_function_address(server, tls == 1, address, sizeof(address));
+        rc = add_urls(tls == 1 ? "https" : "http", address, function, urls, err);
     }
     return rc;
 }
@@ -157,6 +168,8 @@ get_function(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = srv_function_complete(ctx, function, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_show(ctx, function, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, function, err);
 }
 
@@ -241,10 +254,14 @@ resolve(struct syn_server *server, struct change *change, struct syn_err *err)
 {
     const char *account = srv_identity(change->req)->account;
     struct syn_function_spec spec;
+    int64_t cards = 0;
     int rc = SYN_OK;
 
     change->image[0] = '\0';
     syn_function_spec_read(change->spec, &spec);
+    rc = srv_call_cards_price(server, change->spec, SYN_HOUR_MS, &cards, err);
+    if (rc < 0)
+        return rc;
     if (!change->planned || !syn_str_eq(spec.code, UNSENT))
         rc = resolve_one(server, change, "code", spec.code, change->code, err);
     if (rc == SYN_OK)
@@ -417,7 +434,7 @@ reply_plan(struct syn_server *server, struct change *change, struct syn_err *err
                   {"million_events", SYN_FUNCTION_ITEM_EVENTS}};
     json_t *refusal = NULL, *price = json_object();
     struct syn_err why = {0};
-    int64_t balance = 0;
+    int64_t balance = 0, cards = 0;
     SYN_JSON(plan);
     int rc = resolve(server, change, &why);
 
@@ -438,6 +455,10 @@ reply_plan(struct syn_server *server, struct change *change, struct syn_err *err
         if (row != NULL)
             rc = syn_document_set_amount(price, prices[i].name, row->price, err);
     }
+    if (rc == SYN_OK &&
+        srv_call_cards_price(server, change->spec, SYN_HOUR_MS, &cards, NULL) == SYN_OK &&
+        cards > 0)
+        rc = syn_document_set_amount(price, "gpu_hour", cards, err);
     if (rc == SYN_OK)
         rc = syn_document_set_amount(plan, "longest_call", srv_call_price(server, change->spec),
                                      err);
@@ -447,6 +468,8 @@ reply_plan(struct syn_server *server, struct change *change, struct syn_err *err
             SYN_MIN(syn_function_reserve(change->spec, srv_call_price(server, change->spec), 0),
                     balance),
             err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_plan(server, change->spec, plan, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(plan, "spec", json_incref(change->spec), err);
     return rc < 0 ? rc : syn_http_reply_json(change->req, 200, plan, err);
@@ -463,6 +486,8 @@ reply_changed(struct syn_server *server, struct change *change, struct syn_err *
     if (rc != SYN_OK)
         return rc == SRV_REPLAYED ? SYN_OK : rc;
     rc = srv_function_complete(server, change->function, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_show(server, change->function, err);
     return rc < 0 ? rc
                   : srv_work_reply_changed(server, change->req, change->created ? 201 : 200,
                                            change->function, revision, err);
@@ -584,6 +609,8 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *function, 
 
     if (rc == SYN_OK)
         rc = srv_function_hooks_put(server, txn, id, account, NULL, err);
+    if (rc == SYN_OK)
+        rc = srv_prewarm_forget(txn, id, err);
     if (rc == SYN_OK)
         rc = srv_txn_delete(txn, srv_key(key, "function-usage", id, NULL), err);
     return rc < 0 ? rc

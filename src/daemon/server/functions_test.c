@@ -8,7 +8,7 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
-#include "function_priv.h"
+#include "function_prewarm_priv.h"
 
 #define WAITS 500 /* of 10 ms */
 
@@ -322,6 +322,187 @@ a_process_has_a_pool_that_nobody_sees(void **state)
     (void)syn_client_free(client);
 }
 
+static int64_t
+used(struct house *house, const char *id, int64_t at_ms, const char *provider, const char *item)
+{
+    int64_t quantity = 0;
+    struct syn_err err;
+    const json_t *row;
+    size_t i;
+    SYN_JSON(all);
+
+    assert_done(srv_calls_read(house->server, id, at_ms, &all, &err), &err);
+    json_array_foreach (json_object_get(all, provider), i, row)
+        if (syn_str_eq(syn_json_str(row, "item", ""), item))
+            quantity += strtoll(syn_json_str(row, "quantity", "0"), NULL, 10);
+    return quantity;
+}
+
+/* GPUs of instances are paid for by the ms, and said before. */
+static void
+gpus_are_paid_for(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "gpus");
+    char cid[SYN_CID_TEXT_MAX], body[512];
+    int64_t now_ms = syn_wall_ms(house->server->world), before;
+    struct srv_kept kept = {0};
+    struct syn_err err;
+    bool changed;
+    SRV_TXN(txn);
+    SYN_JSON(plan);
+    SYN_JSON(all);
+
+    store_source(client, cid);
+    (void)snprintf(body, sizeof(body),
+                   "{'name':'g','spec':{'runtime':'python3','code':'synor://%s','gpus':2,"
+                   "'gpu_model':'h100'}}",
+                   cid);
+    must(client, "POST", "/v1/functions?plan=true", body, &plan);
+    assert_true(json_is_null(json_object_get(plan, "refused")));
+    assert_int_equal(syn_document_amount(json_object_get(plan, "price"), "gpu_hour"),
+                     8 * SYN_SYNOR);
+    (void)snprintf(body, sizeof(body),
+                   "{'name':'g','spec':{'runtime':'python3','code':'synor://%s','gpus':1,"
+                   "'gpu_model':'abacus'}}",
+                   cid);
+    assert_int_equal(call(client, "POST", "/v1/functions", body, NULL, NULL), SYN_E_NOTFOUND);
+
+    assert_done(syn_json_pack(&all, &err, "{s:{}, s:{}, s:{s:{s:i, s:i}}}", "always", "warm",
+                              "cards", "alice", "h100", 3, "rtx4090", 1),
+                &err);
+    kept.always = json_object_get(all, "always");
+    kept.warm = json_object_get(all, "warm");
+    kept.cards = json_object_get(all, "cards");
+    assert_done(srv_calls_keep(house->server, &txn, "fn-gpus", &kept, &changed, &err), &err);
+    assert_true(changed);
+    assert_done(srv_txn_commit(house->server, &txn, NULL, &err), &err);
+    now_ms += SYN_HOUR_MS;
+    before = used(house, "fn-gpus", now_ms, "alice", "gpu:h100");
+    assert_true(before > 0 && before <= 3 * SYN_HOUR_MS);
+    assert_int_equal(used(house, "fn-gpus", now_ms + 1000, "alice", "gpu:h100") - before, 3000);
+    assert_int_equal(used(house, "fn-gpus", now_ms, "alice", "gpu:rtx4090") * 3, before);
+    (void)syn_client_free(client);
+}
+
+/* {state, peak}; NULL: nothing was learnt. Owner: the caller. */
+static json_t *
+learnt(struct house *house, const char *id)
+{
+    char key[SRV_KEY_MAX];
+    json_t *doc = NULL;
+    struct syn_err err;
+    int rc = srv_load(house->server, srv_key(key, "function-prewarm", id, NULL), &doc, NULL, &err);
+
+    assert_true(rc == SYN_OK || rc == SRV_ABSENT);
+    return doc;
+}
+
+/* As it is in the store, but it answers: there is no node here. */
+static void
+look(struct house *house, const char *id, struct srv_prewarm *ret)
+{
+    char key[SRV_KEY_MAX];
+    struct syn_err err;
+    SYN_JSON(function);
+
+    assert_done(srv_need(house->server, srv_key(key, "function", id, NULL), "function", &function,
+                         NULL, &err),
+                &err);
+    assert_done(syn_json_set_str(syn_document_status(function), "state", "active", &err), &err);
+    assert_done(syn_json_set_i64(syn_document_status(function), "active", 1, &err), &err);
+    assert_done(
+        srv_prewarm_look(house->server, function, syn_wall_ms(house->server->world), ret, &err),
+        &err);
+}
+
+static void
+it_learns_when_it_is_called(void **state)
+{
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "learns");
+    char cid[SYN_CID_TEXT_MAX], body[1024], id[SYN_ID_MAX];
+    struct srv_prewarm prewarm;
+    SYN_JSON(answer);
+    SYN_JSON(first);
+    SYN_JSON(second);
+    SYN_JSON(metrics);
+
+    store_source(client, cid);
+    (void)snprintf(body, sizeof(body),
+                   "{'name':'py','spec':{'runtime':'python3','code':'synor://%s','idle_ms':60000,"
+                   "'warmup':[{'cron':'* * * * * *','for_ms':'1h','instances':3}],'triggers':"
+                   "[{'type':'schedule','cron':'0 0 1 1 *'}]}}",
+                   cid);
+    must(client, "POST", "/v1/functions", body, &answer);
+    (void)snprintf(id, sizeof(id), "%s", syn_json_str(answer, "id", ""));
+    for (int i = 0; i < WAITS && (look(house, id, &prewarm), !prewarm.has_pool); i++)
+        (void)usleep(10000);
+    assert_true(prewarm.has_pool && prewarm.predicts);
+    assert_true(prewarm.paid == 3 && prewarm.least == 3 && prewarm.idle_ms == 60000);
+    assert_null(learnt(house, id));
+    (void)snprintf(body, sizeof(body),
+                   ",'loads':[{'function':'%s','version':1,'running':2,"
+                   "'waiting':5}]",
+                   id);
+    report(house, "learn", 1, body);
+    (void)snprintf(
+        body, sizeof(body),
+        ",'usage':[{'function':'%s','version':1,'node':'','trigger':'schedule','count':7,"
+        "'errors':0,'throttled':0,'byte_ms':'0','duration_us_sum':7000,'duration_histogram'"
+        ":" HISTOGRAM ",'cold':1}],'starts':[{'function':'%s','version':1,'way':'cold','count':2,"
+        "'waited':1,'stages':{'create':{'count':2,'us':3000000},'wait':{'count':2,'us':9000000}}}]",
+        id, id);
+    report(house, "learn", 2, body);
+    first = learnt(house, id);
+    assert_int_equal(syn_json_i64(json_object_get(first, "state"), "start_us", 0), 1500000);
+    assert_int_equal(syn_json_i64(json_object_get(first, "state"), "calls", 0), 1);
+    assert_int_equal(syn_json_i64(json_object_get(first, "state"), "scheduled", 0), 1);
+    assert_int_equal(syn_json_i64(json_object_get(first, "state"), "burst", 0), 7);
+    report(house, "learn", 2, body); /* its answer was lost */
+    second = learnt(house, id);
+    assert_true(json_equal(first, second));
+    must(client, "GET", "/v1/functions/py/metrics", NULL, &metrics);
+    assert_int_equal(syn_json_i64(syn_json_at(metrics, "starts.cold"), "waited", 0), 1);
+    assert_int_equal(syn_json_i64(syn_json_at(metrics, "starts.cold.stages.create"), "mean_us", 0),
+                     1500000);
+    assert_int_equal(counter(house, "synor_function_starts_total"), 2);
+    must(client, "PATCH", "/v1/functions/py", "{'spec':{'prewarm':'off','warmup':[]}}", NULL);
+    look(house, id, &prewarm);
+    assert_true(!prewarm.predicts && prewarm.least == 0 && prewarm.idle_ms == 60000);
+    must(client, "DELETE", "/v1/functions/py", NULL, NULL);
+    for (int i = 0; i < WAITS; i++) {
+        if (call(client, "GET", "/v1/functions/py", NULL, NULL, NULL) == SYN_E_NOTFOUND)
+            break;
+        (void)usleep(10000);
+    }
+    assert_null(learnt(house, id));
+    (void)syn_client_free(client);
+}
+
+static void
+starts_that_are_none(void **state)
+{
+    static const char *const rows[] = {"'way':'hot','count':1,'waited':0",
+                                       "'way':'cold','count':-1,'waited':0",
+                                       "'way':'cold','count':1,'waited':0,'stages':{'nap':{}}",
+                                       "'way':'cold','count':1,'waited':0,'stages':{'wait':{}}"};
+    struct house *house = *state;
+    struct syn_client *client = with_money(house, "odd");
+    char id[SYN_ID_MAX], body[512];
+
+    deploy(client, "odd", "", id);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        (void)snprintf(body, sizeof(body),
+                       "{'boot':'odd','seq':1,'starts':[{'function':'%s','version':1,%s}]}", id,
+                       rows[i]);
+        assert_int_equal(
+            call(house->client, "POST", "/v1/function-gateway/report", body, NULL, NULL),
+            SYN_E_INVALID);
+    }
+    (void)syn_client_free(client);
+}
+
 /* What the gateway was told of keys. */
 struct told {
     struct house *house;
@@ -551,14 +732,27 @@ a_restart_goes_on(void **state)
 {
     struct house *house = *state;
     struct syn_client *client = with_money(house, "again");
-    char token[SYN_TOKEN_LEN + 1], id[SYN_ID_MAX];
+    char token[SYN_TOKEN_LEN + 1], id[SYN_ID_MAX], py[SYN_ID_MAX], cid[SYN_CID_TEXT_MAX], body[512];
+    SYN_JSON(answer);
+    SYN_JSON(before);
+    SYN_JSON(after);
 
+    store_source(client, cid);
+    (void)snprintf(body, sizeof(body),
+                   "{'name':'py','spec':{'runtime':'python3','code':'synor://%s'}}", cid);
+    must(client, "POST", "/v1/functions", body, &answer);
+    (void)snprintf(py, sizeof(py), "%s", syn_json_str(answer, "id", ""));
+    called(house, "boot-py", 1, py);
+    before = learnt(house, py);
+    assert_int_equal(syn_json_i64(json_object_get(before, "state"), "calls", 0), 1);
     deploy(client, "going", "", id);
     called(house, "boot-again", 1, id);
     must(client, "DELETE", "/v1/functions/going", NULL, NULL);
     (void)syn_client_free(client);
     house_close(house);
     house_open(house);
+    after = learnt(house, py);
+    assert_true(json_equal(before, after));
     new_token(house->client, "again", "tenant", "", token);
     client = client_of(house, token);
     await_token(client);
@@ -582,6 +776,9 @@ main(void)
         cmocka_unit_test(routes_are_ones_own),
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(a_process_has_a_pool_that_nobody_sees),
+        cmocka_unit_test(gpus_are_paid_for),
+        cmocka_unit_test(it_learns_when_it_is_called),
+        cmocka_unit_test(starts_that_are_none),
         cmocka_unit_test(keys_are_made_told_and_removed),
         cmocka_unit_test(keys_that_are_refused),
         cmocka_unit_test(expired_keys_go_after_a_day),

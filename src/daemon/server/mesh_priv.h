@@ -7,7 +7,8 @@
 /* --- virtual addresses (virtual.c) --------------------------------------------------------------
  */
 
-#define SRV_VIRTUAL "virtual_address" /* in a service's status */
+#define SRV_VIRTUAL  "virtual_address"  /* in a service's status */
+#define SRV_VIRTUAL6 "virtual_address6" /* the same of IPv6, which follows from it */
 
 /** Read "10.127.0.0/16". INVALID says what is wrong with it. */
 SYN_MUST int srv_network_parse(const char *text, struct srv_network *ret, struct syn_err *err);

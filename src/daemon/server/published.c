@@ -102,7 +102,34 @@ from_directory(const json_t *service)
     return syn_str_eq(syn_json_str(lb, "certificate", ""), SYN_SERVICE_ACME);
 }
 
-/* The certificate of a service: made for its names, kept, and made anew long before it ends. */
+/* Made for its names, kept, and made anew long before it ends. */
+int
+srv_own_certificate(struct syn_server *server, const char *whose, const char *const *names,
+                    size_t count, char tag[SRV_CERT_TAG], char **ret_pem, struct syn_err *err)
+{
+    uint8_t digest[SYN_SHA256_LEN];
+    char ca[SRV_PATH_MAX], path[SRV_PATH_MAX + 128];
+    struct stat seen;
+    SYN_BUF(all);
+    int rc = srv_authority(server, GATEWAY, ca, err);
+
+    for (size_t i = 0; i < count; i++)
+        syn_buf_addf(&all, "%s,", names[i]);
+    if (rc == SYN_OK)
+        rc = syn_buf_ok(&all, err);
+    if (rc < 0)
+        return rc;
+    syn_sha256(syn_buf_text(&all), all.len, digest);
+    syn_hex_encode(digest, (SRV_CERT_TAG - 1) / 2, tag);
+    (void)snprintf(path, sizeof(path), "%s/server/tls/%s-%s.pem", server->data_dir, whose, tag);
+    if (stat(path, &seen) == 0 &&
+        syn_wall_ms(server->world) / 1000 - seen.st_mtime > (int64_t)CERT_RENEW_DAYS * 24 * 3600)
+        (void)unlink(path);
+    rc = syn_tls_cert_issue(ca, path, names, count, CERT_DAYS, err);
+    return rc < 0 && rc != SYN_E_EXISTS ? rc : read_file(path, ret_pem, err);
+}
+
+/* The certificate of a service. */
 static int
 certificate(void *arg, const json_t *service, char **ret_pem, struct syn_err *err)
 {
@@ -110,10 +137,7 @@ certificate(void *arg, const json_t *service, char **ret_pem, struct syn_err *er
     const char *given = srv_certificate_of(json_object_get(syn_document_spec(service), "lb"));
     const char *names[CERT_NAMES] = {NULL};
     size_t count = names_of(gateway, service, names);
-    uint8_t digest[SYN_SHA256_LEN];
-    char ca[SRV_PATH_MAX], path[SRV_PATH_MAX + 128], tag[17];
-    struct stat seen;
-    SYN_BUF(all);
+    char tag[SRV_CERT_TAG];
     int rc;
 
     if (given[0] != '\0') {
@@ -123,23 +147,8 @@ certificate(void *arg, const json_t *service, char **ret_pem, struct syn_err *er
             return rc;
         /* Until the directory has given one, the platform's own serves. */
     }
-    rc = srv_authority(gateway->server, GATEWAY, ca, err);
-
-    for (size_t i = 0; i < count; i++)
-        syn_buf_addf(&all, "%s,", names[i]);
-    if (rc == SYN_OK)
-        rc = syn_buf_ok(&all, err);
-    if (rc < 0)
-        return rc;
-    syn_sha256(syn_buf_text(&all), all.len, digest);
-    syn_hex_encode(digest, (sizeof(tag) - 1) / 2, tag);
-    (void)snprintf(path, sizeof(path), "%s/server/tls/%s-%s.pem", gateway->server->data_dir,
-                   syn_document_id(service), tag);
-    if (stat(path, &seen) == 0 && syn_wall_ms(gateway->server->world) / 1000 - seen.st_mtime >
-                                      (int64_t)CERT_RENEW_DAYS * 24 * 3600)
-        (void)unlink(path);
-    rc = syn_tls_cert_issue(ca, path, names, count, CERT_DAYS, err);
-    return rc < 0 && rc != SYN_E_EXISTS ? rc : read_file(path, ret_pem, err);
+    return srv_own_certificate(gateway->server, syn_document_id(service), names, count, tag,
+                               ret_pem, err);
 }
 
 /* What a service had goes with it. */
@@ -697,7 +706,7 @@ challenged(void *arg)
 
 /* --- beginning and end ------------------------------------------------------------------------ */
 
-/* "ADDR", "ADDR:FIRST-LAST", "[ADDR]:FIRST-LAST". */
+/* "ADDR", "[ADDR]", "ADDR:FIRST-LAST", "[ADDR]:FIRST-LAST". */
 static int
 parse_publish(const char *text, struct srv_gateway *gateway, struct syn_err *err)
 {
@@ -706,10 +715,12 @@ parse_publish(const char *text, struct srv_gateway *gateway, struct syn_err *err
     uint64_t first = DEFAULT_FIRST, last = DEFAULT_LAST;
     bool good = syn_str_copy(copy, sizeof(copy), text);
 
-    colon = good && copy[0] == '[' ? strstr(copy, "]:") : strrchr(copy, ':');
+    colon = good && copy[0] == '[' ? strchr(copy, ']') : strrchr(copy, ':');
     if (good && copy[0] == '[' && colon != NULL) {
         host = copy + 1;
         *colon++ = '\0';
+        good = *colon == ':' || *colon == '\0';
+        colon = *colon == ':' ? colon : NULL;
     } else if (good && strchr(copy, ':') != colon) {
         colon = NULL; /* an address of IPv6 alone */
     }
@@ -726,7 +737,7 @@ parse_publish(const char *text, struct srv_gateway *gateway, struct syn_err *err
     if (!good || last < first + 2 || !gtw_address_join(host, (unsigned)first, address))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "--publish: expected ADDRESS or ADDRESS:FIRST-LAST with three ports or "
-                        "more, such as 127.0.0.1:30000-30999; got \"%s\"",
+                        "more, such as 127.0.0.1:30000-30999 or [::]:30000-30999; got \"%s\"",
                         text);
     (void)syn_str_copy(gateway->host, sizeof(gateway->host), host);
     gateway->first = (unsigned)first;

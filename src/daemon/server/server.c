@@ -348,7 +348,7 @@ static int
 listen_tcp(struct syn_server *server, const char *address, bool insecure, struct syn_err *err)
 {
     char cert[SRV_PATH_MAX + 32];
-    struct syn_http_tls tls = {cert, NULL};
+    struct syn_http_tls tls = {.cert_path = cert};
     uint16_t port;
     const char *colon = strrchr(address, ':');
     int rc = SYN_OK;

@@ -621,6 +621,12 @@ SYN_MUST int srv_gateway_servers(struct syn_server *server, const json_t *servic
  *  when there is none, into ret_path[SRV_PATH_MAX]. Blocks: disk. */
 SYN_MUST int srv_authority(struct syn_server *server, const char *which, char *ret_path,
                            struct syn_err *err);
+#define SRV_CERT_TAG 17
+/** A certificate of the gateway's authority for these names, with its chain and key: the file
+ *  server/tls/WHOSE-TAG.pem, where it is kept. Blocks: disk. */
+SYN_MUST int srv_own_certificate(struct syn_server *server, const char *whose,
+                                 const char *const *names, size_t count, char tag[SRV_CERT_TAG],
+                                 char **ret_pem, struct syn_err *err);
 SYN_MUST int srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err);
 void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
 /** Are challenges of this host answered on the shared front? */

@@ -12,6 +12,7 @@
 #include <synor/base/str.h>
 #include <synor/infra/crypto.h>
 #include <synor/orchestration/document.h>
+#include <synor/workload/service_mesh.h>
 
 #include "mesh_priv.h"
 
@@ -122,6 +123,24 @@ address_key(char *out, const char *address)
     return srv_key(out, "service-address", address, NULL);
 }
 
+/* The address of IPv6 beside the one that it has. */
+static int
+tell_six(json_t *service, struct syn_err *err)
+{
+    char address[SYN_MESH_SIZE6];
+
+    return syn_mesh_address6(address_of(service), address)
+               ? syn_json_set_str(syn_document_status(service), SRV_VIRTUAL6, address, err)
+               : SYN_OK;
+}
+
+static bool
+has_all(const struct syn_server *server, const json_t *service)
+{
+    return is_within(&server->services, address_of(service)) &&
+           json_object_get(syn_document_status(service), SRV_VIRTUAL6) != NULL;
+}
+
 /* An address that is nobody's into the service. */
 static int
 give(struct syn_server *server, struct srv_txn *txn, json_t *service, struct syn_err *err)
@@ -171,10 +190,13 @@ srv_virtual_give(struct syn_server *server, struct srv_txn *txn, json_t *service
     int rc = SYN_OK;
 
     if (wants && is_within(&server->services, address_of(service)))
-        return SYN_OK;
+        return tell_six(service, err);
     rc = srv_virtual_take(txn, service, err);
     (void)json_object_del(syn_document_status(service), SRV_VIRTUAL);
-    return rc < 0 || !wants ? rc : give(server, txn, service, err);
+    (void)json_object_del(syn_document_status(service), SRV_VIRTUAL6);
+    if (rc == SYN_OK && wants)
+        rc = give(server, txn, service, err);
+    return rc < 0 ? rc : tell_six(service, err);
 }
 
 /* --- at the start ----------------------------------------------------------------------------- */
@@ -203,8 +225,7 @@ see_service(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
 
     (void)revision;
     (void)err;
-    if (syn_json_i64(syn_document_spec(doc), "port", 0) == 0 ||
-        is_within(&server->services, address_of(doc)))
+    if (syn_json_i64(syn_document_spec(doc), "port", 0) == 0 || has_all(server, doc))
         return SYN_OK;
     (void)syn_str_copy(id, sizeof(id), strrchr(key, '/') + 1);
     if (srv_change(server, "the service", give_one, id, NULL, &why) < 0)

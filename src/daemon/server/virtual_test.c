@@ -8,6 +8,7 @@
 
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
+#include <synor/workload/service_mesh.h>
 
 #define SERVICES 24
 #define ROOM     14 /* of a /28 */
@@ -77,6 +78,17 @@ forget(struct model *model, size_t i)
     model->living--;
 }
 
+/* Beside it is the one of IPv6 that follows from it. */
+static void
+check_six(const json_t *service)
+{
+    const json_t *status = syn_document_status(service);
+    char want[SYN_MESH_SIZE6];
+
+    assert_true(syn_mesh_address6(syn_json_str(status, SRV_VIRTUAL, ""), want));
+    assert_string_equal(syn_json_str(status, SRV_VIRTUAL6, ""), want);
+}
+
 /* Everybody has what he had, of the network, and nobody else has it. */
 static void
 check(const struct model *model)
@@ -89,6 +101,7 @@ check(const struct model *model)
             continue;
         address = syn_json_str(syn_document_status(model->services[i]), SRV_VIRTUAL, "");
         assert_string_equal(address, model->addresses[i]);
+        check_six(model->services[i]);
         assert_int_equal(inet_pton(AF_INET, address, &in), 1);
         assert_in_range(ntohl(in.s_addr), 0x0A7F0011, 0x0A7F001E);
         for (size_t j = 0; j < i; j++)
@@ -139,6 +152,7 @@ who_has_no_port_has_no_address(void **state)
     assert_done(syn_json_set_i64(syn_document_spec(service), "port", 0, &err), &err);
     assert_done(srv_virtual_give(house->server, &txn, service, &err), &err);
     assert_null(json_object_get(syn_document_status(service), SRV_VIRTUAL));
+    assert_null(json_object_get(syn_document_status(service), SRV_VIRTUAL6));
 }
 
 /* It is read as this; `base` 0: it is refused. */
@@ -200,6 +214,7 @@ address_of(struct syn_client *client, char out[INET_ADDRSTRLEN])
     SYN_JSON(service);
 
     must(client, "GET", "/v1/services/web", NULL, &service);
+    check_six(service);
     (void)syn_str_copy(out, INET_ADDRSTRLEN,
                        syn_json_str(syn_document_status(service), SRV_VIRTUAL, ""));
 }

@@ -4,15 +4,18 @@
  * furnish it. But an instance's network is there before (the account's bridge, its policy, its
  * counters: ../net), or is the group's. So we put that namespace on the file in place of the
  * runtime's, which joins whatever is there. Both plugins that a runtime asks for are this program:
- * "loopback" and "synor". */
+ * "loopback" and "synor"; where it was there before us, "loopback" is another's. */
 #include "pod_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <synor/base/str.h>
@@ -25,6 +28,8 @@
 #define CONFIG_MAX     ((size_t)64 << 10)
 #define ENTER_TRIES    500
 #define ENTER_PAUSE_MS 10
+#define LO_TRIES       200
+#define LO_PAUSE_MS    5
 #define FAILED         100 /* CNI's codes from here on are the plugin's own */
 
 static int
@@ -141,6 +146,39 @@ lo_up(const char *netns, struct syn_err *err)
     return rc < 0 ? rc : syn_link_up(route, "lo", 0, err);
 }
 
+/* A socket in that namespace, or -1. */
+static int
+socket_in(const char *netns)
+{
+    SYN_FD(home);
+    SYN_FD(there);
+    SYN_FD(fd);
+
+    home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    there = open(netns, O_RDONLY | O_CLOEXEC);
+    if (home < 0 || there < 0 || setns(there, CLONE_NEWNET) < 0)
+        return -1;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return setns(home, CLONE_NEWNET) == 0 ? syn_fd_take(&fd) : -1;
+}
+
+/* Another's loopback plugin, run beside us, fails while there is nothing on the file. Once its
+ * interface is up it needs the file no more. Not every runtime has one, so nobody waits for long.
+ */
+static void
+await_loopback(const char *netns)
+{
+    struct ifreq lo = {.ifr_name = "lo"};
+    SYN_FD(fd);
+
+    fd = socket_in(netns);
+    for (int i = 0; fd >= 0 && i < LO_TRIES; i++) {
+        if (ioctl(fd, SIOCGIFFLAGS, &lo) < 0 || (lo.ifr_flags & IFF_UP))
+            return;
+        (void)poll(NULL, 0, LO_PAUSE_MS);
+    }
+}
+
 /* From now on `netns` names the namespace at `ours`. */
 static int
 replace(const char *netns, const char *ours, struct syn_err *err)
@@ -159,6 +197,8 @@ add(const char *netns, struct syn_err *err)
     struct syn_plan plan = {0};
     int rc = find_plan(&plan, err);
 
+    if (rc == SYN_OK)
+        await_loopback(netns);
     if (rc == SYN_OK && plan.group[0] != '\0') {
         rc = syn_group_enter(plan.group, plan.address, err);
         if (rc == SYN_OK)

@@ -24,13 +24,53 @@
 
 struct syn_container {
     struct syn_container_options options;
-    char root[SYN_INSTANCE_PATH_MAX], address[128];
+    char root[SYN_INSTANCE_PATH_MAX], address[SYN_INSTANCE_PATH_MAX];
     struct syn_native *native; /* makes the folders; its tools are not used */
     struct syn_runtime base;
     struct syn_supervisor supervisor;
-    struct syn_containerd *containerd;
+    struct syn_containerd *containerd; /* of what is made from now on */
+    struct syn_containerd *own;        /* beside another's: what an earlier agent made by ours */
     struct syn_container_report report;
 };
+
+static bool
+is_own(const struct syn_container *container, const char *address)
+{
+    char own[SYN_PATH_MAX];
+
+    return syn_path_format(own, sizeof(own), NULL, SYN_CONTAINERD_OWN, container->root) == SYN_OK &&
+           syn_str_eq(address, own);
+}
+
+/* Who made the pod of a plan; NULL: another's containerd that the node was told of before. */
+static int
+find_containerd(struct syn_container *container, const struct syn_plan *plan,
+                struct syn_containerd **ret, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    *ret = NULL;
+    if (syn_str_eq(plan->runtime, syn_containerd_address(container->containerd))) {
+        *ret = container->containerd;
+    } else if (is_own(container, plan->runtime)) {
+        if (!container->own)
+            rc = syn_containerd_new(&container->options, NULL, &container->own, err);
+        *ret = container->own;
+    }
+    return rc;
+}
+
+/* A client of one, to whom only pods of this node are ours. */
+static int
+open_client(const struct syn_container *container, const char *address, struct syn_cri **ret,
+            struct syn_err *err)
+{
+    int rc = syn_cri_open(address, ret, err);
+
+    if (rc == SYN_OK && !is_own(container, address))
+        syn_cri_root_watch(*ret, container->root);
+    return rc;
+}
 
 /* --- prepare ---------------------------------------------------------------------------------- */
 
@@ -162,11 +202,24 @@ link_pod(const struct syn_container *container, const struct syn_instance_spec *
     return SYN_OK;
 }
 
+/* The runtime's name of a class, or NULL. */
+static const char *
+find_handler(const struct syn_cri_facts *facts, const char *name)
+{
+    for (size_t i = 0; i < SYN_POD_CLASSES; i++) {
+        if (syn_str_eq(name, syn_pod_kinds[i].name) && facts->handlers[i][0] != '\0')
+            return facts->handlers[i];
+    }
+    return NULL;
+}
+
 static int
 furnish(void *arg, const struct syn_instance_spec *spec, const struct syn_plan *plan,
         const json_t *bundle, struct syn_err *err)
 {
     struct syn_container *container = arg;
+    struct syn_cri_facts facts;
+    struct syn_request_where where = {.root = container->root};
     struct syn_pod_image image;
     int rc = add_files(spec, err);
 
@@ -181,12 +234,44 @@ furnish(void *arg, const struct syn_instance_spec *spec, const struct syn_plan *
         rc = make_image(spec, &image, err);
     if (rc == SYN_OK)
         rc = syn_containerd_image(container->containerd, &image, err);
+    syn_containerd_facts(container->containerd, &facts);
+    where.image = image.name;
+    where.handler = find_handler(&facts, plan->handler);
+    if (rc == SYN_OK && !where.handler)
+        rc = SYN_FAIL(err, SYN_E_UNSUPPORTED, "containerd has no runtime class for %s any more",
+                      plan->handler);
     if (rc == SYN_OK)
-        rc = syn_request_write(spec, plan, bundle, image.name, err);
+        rc = syn_request_write(spec, plan, bundle, &where, err);
     if (rc == SYN_OK)
         rc = link_pod(container, spec, plan, err);
     syn_pod_image_fini(&image);
     return rc;
+}
+
+void
+syn_container_classes(const struct syn_container *container, struct syn_container_report *ret)
+{
+    struct syn_cri_facts facts;
+
+    *ret = container->report;
+    if (!container->options.address)
+        return;
+    syn_containerd_facts(container->containerd, &facts);
+    *ret = (struct syn_container_report){.found = true};
+    (void)syn_str_copy(ret->version, sizeof(ret->version), facts.version);
+    for (size_t i = 0; i < SYN_POD_CLASSES; i++) {
+        size_t len = strlen(ret->classes);
+
+        if (facts.handlers[i][0] != '\0')
+            (void)snprintf(ret->classes + len, sizeof(ret->classes) - len, "%s%s",
+                           len > 0 ? " " : "", syn_pod_kinds[i].name);
+    }
+}
+
+bool
+syn_container_away(const struct syn_container *container, struct syn_err *err)
+{
+    return syn_containerd_away(container->containerd, err);
 }
 
 /* gVisor where containerd has its shim, else runc; another class only by its name. */
@@ -195,20 +280,21 @@ choose_class(const struct syn_container *container, const char *isolation, const
              struct syn_err *err)
 {
     static const char *const names[] = {"gvisor", "runc", "kata"};
-    const struct syn_container_report *report = &container->report;
+    struct syn_container_report report;
 
+    syn_container_classes(container, &report);
     for (size_t i = 0; i < SYN_LEN(names); i++) {
         bool wanted = !isolation || syn_str_eq(isolation, "auto") ? !syn_str_eq(names[i], "kata")
                                                                   : syn_str_eq(isolation, names[i]);
 
-        if (wanted && syn_container_has_class(report, names[i])) {
+        if (wanted && syn_container_has_class(&report, names[i])) {
             *ret = names[i];
             return SYN_OK;
         }
         if (wanted && isolation && syn_str_eq(isolation, names[i]))
             return SYN_FAIL(err, SYN_E_UNSUPPORTED,
                             "isolation %s: containerd has no such runtime class here (it has %s)",
-                            isolation, report->classes);
+                            isolation, report.classes);
     }
     return SYN_FAIL(err, SYN_E_INVALID, "isolation %s: expected auto, gvisor, kata or runc",
                     isolation ? isolation : "auto");
@@ -222,10 +308,10 @@ container_prepare(void *self, const struct syn_instance_spec *spec,
     struct syn_sandbox_choice choice = {.runtime = syn_containerd_address(container->containerd),
                                         .furnish = furnish,
                                         .arg = container};
-    int rc = choose_class(container, spec->isolation, &choice.handler, err);
+    int rc = syn_containerd_ensure(container->containerd, err);
 
     if (rc == SYN_OK)
-        rc = syn_containerd_ensure(container->containerd, err);
+        rc = choose_class(container, spec->isolation, &choice.handler, err);
     return rc < 0 ? rc
                   : syn_native_prepare_with(container->native, &choice, spec, ret_instance, err);
 }
@@ -238,6 +324,7 @@ container_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *e
     struct syn_container *container = self;
     int rc;
 
+    syn_container_classes(container, &container->report);
     if (!container->report.found)
         return SYN_FAIL(err, SYN_E_UNSUPPORTED, "%s", container->report.detail);
     rc = syn_containerd_ensure(container->containerd, err);
@@ -324,7 +411,9 @@ static int
 container_exec(void *self, struct syn_instance *instance, const struct syn_exec_spec *spec,
                struct syn_exec **ret_exec, struct syn_err *err)
 {
-    const struct syn_container *container = self;
+    struct syn_container *container = self;
+    struct syn_containerd *containerd = NULL;
+    struct syn_cri_facts facts = {.state = "/run/containerd", .runc = "/run/containerd/runc"};
     bool gvisor = syn_str_eq(instance->plan.handler, "gvisor");
     const char *tool = gvisor ? "runsc" : "runc", *name;
     char path[SYN_PATH_MAX], root[SYN_PATH_MAX], bundle[SYN_PATH_MAX];
@@ -346,13 +435,15 @@ container_exec(void *self, struct syn_instance *instance, const struct syn_exec_
                         instance->plan.id);
     if (!syn_container_find(tool, path, sizeof(path)))
         return SYN_FAIL(err, SYN_E_UNSUPPORTED, "exec: there is no %s on this node", tool);
-    rc = syn_path_format(root, sizeof(root), err, "%s/%s/k8s.io",
-                         gvisor ? "/run/containerd" : syn_containerd_tools(container->containerd),
-                         tool);
+    rc = find_containerd(container, &instance->plan, &containerd, err);
+    if (containerd)
+        syn_containerd_facts(containerd, &facts);
+    if (rc == SYN_OK)
+        rc = syn_path_format(root, sizeof(root), err, "%s/k8s.io",
+                             gvisor ? "/run/containerd/runsc" : facts.runc);
     if (rc == SYN_OK)
         rc = syn_path_format(bundle, sizeof(bundle), err,
-                             "%s/io.containerd.runtime.v2.task/k8s.io/%s",
-                             syn_containerd_state(container->containerd), place.name);
+                             "%s/io.containerd.runtime.v2.task/k8s.io/%s", facts.state, place.name);
     return rc < 0 ? rc : syn_exec_start(instance, &place, spec, ret_exec, err);
 }
 
@@ -388,6 +479,7 @@ static int
 remove_pods(struct syn_container *container, const char *dir, struct syn_err *err)
 {
     SYN_SCOPED(syn_cri_scope) struct syn_cri *cri = NULL;
+    struct syn_containerd *containerd = NULL;
     struct syn_plan plan = {0};
     char path[SYN_PATH_MAX];
     SYN_FD(fd);
@@ -401,9 +493,11 @@ remove_pods(struct syn_container *container, const char *dir, struct syn_err *er
         return SYN_OK;
     /* Where it was never started there is nothing to ask for. */
     if (faccessat(fd, SYN_FILE_SHIM, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
-        rc = syn_containerd_ensure(container->containerd, err);
+        rc = find_containerd(container, &plan, &containerd, err);
+        if (rc == SYN_OK && containerd)
+            rc = syn_containerd_ensure(containerd, err);
         if (rc == SYN_OK)
-            rc = syn_cri_open(plan.runtime, &cri, err);
+            rc = open_client(container, plan.runtime, &cri, err);
         if (rc == SYN_OK)
             rc = syn_cri_remove_pods(cri, plan.name, err);
         if (rc < 0)
@@ -487,7 +581,8 @@ syn_container_new(const struct syn_container_options *options, struct syn_contai
         return SYN_FAIL(err, SYN_E_INVALID, "container driver: a path is missing or too long");
     container->options.root = native.root = container->root;
     container->options.address = options->address ? container->address : NULL;
-    syn_container_look(&container->report);
+    if (!options->address)
+        syn_container_look(&container->report);
     rc = syn_native_new(&native, &container->native, err);
     if (rc < 0)
         return rc;
@@ -495,26 +590,37 @@ syn_container_new(const struct syn_container_options *options, struct syn_contai
     rc = syn_supervisor_init(&container->supervisor, options->pod_program, options->pod_program_len,
                              options->pod_argv ? options->pod_argv : self_argv, err);
     if (rc == SYN_OK)
-        rc = syn_containerd_new(&container->options, &container->containerd, err);
+        rc = syn_containerd_new(&container->options, container->options.address,
+                                &container->containerd, err);
+    if (rc == SYN_OK && container->options.address)
+        rc = syn_containerd_ensure(container->containerd, err);
     if (rc == SYN_OK)
         *ret_container = SYN_TAKE(container);
     return rc;
 }
 
-struct syn_container *
-syn_container_free(struct syn_container *container)
+/* Our own ends with its last pod. */
+static struct syn_containerd *
+let_go(const struct syn_container *container, struct syn_containerd *containerd)
 {
     SYN_SCOPED(syn_cri_scope) struct syn_cri *cri = NULL;
     size_t pods = 1;
 
-    if (!container)
-        return NULL;
-    if (container->containerd && !container->options.address) {
-        if (syn_cri_open(syn_containerd_address(container->containerd), &cri, NULL) < 0 ||
+    if (containerd && is_own(container, syn_containerd_address(containerd))) {
+        if (syn_cri_open(syn_containerd_address(containerd), &cri, NULL) < 0 ||
             syn_cri_count_pods(cri, &pods, NULL) < 0)
             pods = 1;
     }
-    container->containerd = syn_containerd_free(container->containerd, pods == 0);
+    return syn_containerd_free(containerd, pods == 0);
+}
+
+struct syn_container *
+syn_container_free(struct syn_container *container)
+{
+    if (!container)
+        return NULL;
+    container->containerd = let_go(container, container->containerd);
+    container->own = let_go(container, container->own);
     syn_supervisor_fini(&container->supervisor);
     container->native = syn_native_free(container->native);
     syn_free(container);
@@ -539,6 +645,6 @@ syn_container_sweep(struct syn_container *container, struct syn_err *err)
     int rc = syn_containerd_ensure(container->containerd, err);
 
     if (rc == SYN_OK)
-        rc = syn_cri_open(syn_containerd_address(container->containerd), &cri, err);
+        rc = open_client(container, syn_containerd_address(container->containerd), &cri, err);
     return rc < 0 ? rc : syn_cri_sweep(cri, still_there, container, err);
 }

@@ -13,8 +13,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <synor/base/child.h>
@@ -30,6 +32,8 @@
 #define TELL_EVERY  50
 #define END_MS      10000
 #define BACKOFF_MS  200
+#define READ_MS     10000 /* for another's containerd to read our network's configuration */
+#define AWAY_MS     10000 /* so long a start waits for it: `systemctl restart` takes less */
 #define LOG_MAX     ((off_t)4 << 20)
 #define TAIL_MAX    ((size_t)64 << 10)
 #define IMAGES_KEPT 16
@@ -39,14 +43,16 @@ struct syn_containerd {
     char dir[SYN_INSTANCE_PATH_MAX];
     char address[SYN_INSTANCE_PATH_MAX];
     char pods[SYN_INSTANCE_PATH_MAX];
-    char state[SYN_INSTANCE_PATH_MAX];
-    bool foreign;           /* somebody else's process: only the pod's image is given */
+    char networks[SYN_INSTANCE_PATH_MAX]; /* its folder of our network's configuration */
+    bool foreign;                         /* somebody else's process */
     pthread_mutex_t giving; /* images: containerd takes each from one at a time; before `lock` */
     pthread_mutex_t lock;
     /* Guarded by the lock: */
     int pidfd;   /* -1: it is not known to run */
     pid_t child; /* to be waited for; 0: it is nobody's */
     bool ready, watched, stopping;
+    struct syn_cri_facts facts;                       /* of a foreign one, as it was last seen */
+    struct syn_err why;                               /* a foreign one is not ready */
     char images[IMAGES_KEPT][SYN_POD_IMAGE_NAME_MAX]; /* it has these */
     size_t images_at;
     /* The watching thread's: */
@@ -70,14 +76,6 @@ syn_container_find(const char *name, char *out, size_t cap)
     out[0] = '\0';
     return false;
 }
-
-/* The runtime classes beside runc, by the shim that containerd starts for each. */
-static const struct {
-    const char *name, *shim, *type;
-} classes[] = {
-    {"gvisor", "containerd-shim-runsc-v1", "io.containerd.runsc.v1"},
-    {"kata", "containerd-shim-kata-v2", "io.containerd.kata.v2"},
-};
 
 static void
 ask_version(const char *program, char *out, size_t cap)
@@ -119,12 +117,12 @@ syn_container_look(struct syn_container_report *ret)
         return;
     (void)syn_container_find("containerd", path, sizeof(path));
     ask_version(path, ret->version, sizeof(ret->version));
-    (void)snprintf(ret->classes, sizeof(ret->classes), "runc");
-    for (size_t i = 0; i < SYN_LEN(classes); i++) {
+    for (size_t i = 0; i < SYN_POD_CLASSES; i++) {
         size_t len = strlen(ret->classes);
 
-        if (syn_container_find(classes[i].shim, path, sizeof(path)))
-            (void)snprintf(ret->classes + len, sizeof(ret->classes) - len, " %s", classes[i].name);
+        if (syn_container_find(syn_pod_kinds[i].shim, path, sizeof(path)))
+            (void)snprintf(ret->classes + len, sizeof(ret->classes) - len, "%s%s",
+                           len > 0 ? " " : "", syn_pod_kinds[i].name);
     }
 }
 
@@ -174,12 +172,12 @@ add_classes(const struct syn_containerd *containerd, struct syn_buf *out)
                      "Root = \"%s/runc\"\n"
                      "SystemdCgroup = false\n",
                      path, containerd->dir);
-    for (size_t i = 0; i < SYN_LEN(classes); i++) {
-        if (syn_container_find(classes[i].shim, path, sizeof(path)))
+    for (size_t i = SYN_POD_RUNC + 1; i < SYN_POD_CLASSES; i++) {
+        if (syn_container_find(syn_pod_kinds[i].shim, path, sizeof(path)))
             syn_buf_addf(out,
                          "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.%s]\n"
                          "runtime_type = \"%s\"\n",
-                         classes[i].name, classes[i].type);
+                         syn_pod_kinds[i].name, syn_pod_kinds[i].type);
     }
 }
 
@@ -274,6 +272,9 @@ knows_image(struct syn_containerd *containerd, const char *name)
 {
     bool known = false;
 
+    /* From another's containerd somebody may have removed it. */
+    if (containerd->foreign)
+        return false;
     (void)pthread_mutex_lock(&containerd->lock);
     for (size_t i = 0; i < IMAGES_KEPT; i++)
         known = known || syn_str_eq(containerd->images[i], name);
@@ -562,15 +563,159 @@ ensure_own(struct syn_containerd *containerd, const struct syn_pod_image *pause,
     return rc;
 }
 
+/* --- somebody else's -------------------------------------------------------------------------- */
+
+/* Look what it is and has. Thread: the watching one; before there is one, any. */
+static int
+meet(struct syn_containerd *containerd, struct syn_err *err)
+{
+    struct syn_cri_facts facts = {.loaded = false};
+    int rc = make_folders(containerd, err);
+
+    if (rc == SYN_OK)
+        rc = write_network(containerd, err);
+    if (rc == SYN_OK)
+        rc = syn_foreign_look(containerd->address, containerd->networks, &facts, err);
+    for (int waited = 0; rc == SYN_OK && !facts.loaded && waited < READ_MS; waited += BACKOFF_MS) {
+        (void)poll(NULL, 0, BACKOFF_MS);
+        rc = syn_foreign_look(containerd->address, containerd->networks, &facts, err);
+    }
+    if (rc == SYN_OK && !facts.loaded)
+        rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%.60s has not read %.100s: it must start anew",
+                      containerd->address, containerd->networks);
+    (void)pthread_mutex_lock(&containerd->lock);
+    containerd->ready = rc == SYN_OK;
+    if (rc == SYN_OK)
+        containerd->facts = facts;
+    else
+        containerd->why = *err;
+    (void)pthread_mutex_unlock(&containerd->lock);
+    return rc;
+}
+
+/* A connection that says nothing: its end is that of the process. -1: nobody is there. */
+static int
+listen_to(const struct syn_containerd *containerd)
+{
+    struct sockaddr_un where = {.sun_family = AF_UNIX};
+    SYN_FD(fd);
+
+    if (!syn_str_copy(where.sun_path, sizeof(where.sun_path),
+                      containerd->address + strlen("unix:")))
+        return -1;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&where, sizeof(where)) < 0)
+        return -1;
+    return syn_fd_take(&fd);
+}
+
+/* What it sends, until it closes. */
+static bool
+hung_up(int fd)
+{
+    char bytes[512];
+
+    return fd < 0 || recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) == 0;
+}
+
+static void *
+watch_foreign(void *arg)
+{
+    struct syn_containerd *containerd = arg;
+    struct syn_err err = {0};
+    bool stopping = false, there = true;
+    SYN_FD(fd);
+
+    fd = listen_to(containerd);
+    while (!stopping) {
+        struct pollfd fds[2] = {{.fd = containerd->wake, .events = POLLIN},
+                                {.fd = there ? fd : -1, .events = POLLIN}};
+
+        (void)poll(fds, 2, there && fd >= 0 ? -1 : BACKOFF_MS);
+        (void)pthread_mutex_lock(&containerd->lock);
+        stopping = containerd->stopping;
+        (void)pthread_mutex_unlock(&containerd->lock);
+        if (stopping || (there && !hung_up(fd)))
+            continue;
+        syn_fd_scope(&fd);
+        fd = listen_to(containerd);
+        there = meet(containerd, &err) == SYN_OK;
+    }
+    return NULL;
+}
+
+static int
+ensure_foreign(struct syn_containerd *containerd, struct syn_err *err)
+{
+    bool ready = false, watched;
+    int rc = SYN_OK;
+
+    (void)pthread_mutex_lock(&containerd->lock);
+    watched = containerd->watched;
+    (void)pthread_mutex_unlock(&containerd->lock);
+    if (!watched) {
+        rc = meet(containerd, err);
+        if (rc == SYN_OK &&
+            pthread_create(&containerd->thread, NULL, watch_foreign, containerd) != 0)
+            rc = SYN_FAIL(err, SYN_E_NOMEM, "a thread to watch containerd");
+        (void)pthread_mutex_lock(&containerd->lock);
+        containerd->watched = rc == SYN_OK;
+        (void)pthread_mutex_unlock(&containerd->lock);
+        return rc;
+    }
+    for (int waited = 0; !ready && waited <= AWAY_MS; waited += BACKOFF_MS) {
+        if (waited > 0)
+            (void)poll(NULL, 0, BACKOFF_MS);
+        ready = !syn_containerd_away(containerd, err);
+    }
+    return ready ? SYN_OK : SYN_E_UNAVAILABLE;
+}
+
+bool
+syn_containerd_away(struct syn_containerd *containerd, struct syn_err *err)
+{
+    bool away;
+
+    (void)pthread_mutex_lock(&containerd->lock);
+    away = containerd->foreign && !containerd->ready;
+    if (away && err) {
+        *err = containerd->why;
+        err->code = SYN_E_UNAVAILABLE;
+    }
+    (void)pthread_mutex_unlock(&containerd->lock);
+    return away;
+}
+
+void
+syn_containerd_facts(struct syn_containerd *containerd, struct syn_cri_facts *ret)
+{
+    char path[SYN_PATH_MAX];
+
+    (void)pthread_mutex_lock(&containerd->lock);
+    *ret = containerd->facts;
+    (void)pthread_mutex_unlock(&containerd->lock);
+    if (containerd->foreign)
+        return;
+    for (size_t i = 0; i < SYN_POD_CLASSES; i++) {
+        if (syn_container_find(syn_pod_kinds[i].shim, path, sizeof(path)))
+            (void)syn_str_copy(ret->handlers[i], sizeof(ret->handlers[i]), syn_pod_kinds[i].name);
+    }
+    (void)!syn_path_format(ret->state, sizeof(ret->state), NULL, "%s/state", containerd->dir);
+    (void)!syn_path_format(ret->runc, sizeof(ret->runc), NULL, "%s/runc", containerd->dir);
+}
+
 int
 syn_containerd_ensure(struct syn_containerd *containerd, struct syn_err *err)
 {
     struct syn_pod_image pause;
-    int rc = make_pause(containerd, &pause, err);
+    int rc;
 
-    if (rc == SYN_OK && !containerd->foreign)
+    if (containerd->foreign)
+        return ensure_foreign(containerd, err);
+    rc = make_pause(containerd, &pause, err);
+    if (rc == SYN_OK)
         rc = ensure_own(containerd, &pause, err);
-    if (rc == SYN_OK && !containerd->foreign)
+    if (rc == SYN_OK)
         rc = syn_containerd_image(containerd, &pause, err);
     syn_pod_image_fini(&pause);
     return rc;
@@ -579,7 +724,7 @@ syn_containerd_ensure(struct syn_containerd *containerd, struct syn_err *err)
 /* --- life ------------------------------------------------------------------------------------- */
 
 int
-syn_containerd_new(const struct syn_container_options *options,
+syn_containerd_new(const struct syn_container_options *options, const char *address,
                    struct syn_containerd **ret_containerd, struct syn_err *err)
 {
     struct syn_containerd *containerd = syn_calloc(1, sizeof(*containerd));
@@ -588,7 +733,7 @@ syn_containerd_new(const struct syn_container_options *options,
     if (!containerd)
         return SYN_FAIL(err, SYN_E_NOMEM, "containerd");
     containerd->options = options;
-    containerd->foreign = options->address != NULL;
+    containerd->foreign = address != NULL;
     containerd->pidfd = -1;
     rc = syn_path_format(containerd->dir, sizeof(containerd->dir), err, "%s/containerd",
                          options->root);
@@ -596,15 +741,13 @@ syn_containerd_new(const struct syn_container_options *options,
         rc = syn_path_format(containerd->pods, sizeof(containerd->pods), err, "%s/containerd/pods",
                              options->root);
     if (rc == SYN_OK)
-        rc = syn_path_format(containerd->state, sizeof(containerd->state), err, "%s%s",
-                             options->address ? "/run" : options->root,
-                             options->address ? "/containerd" : "/containerd/state");
-    if (rc == SYN_OK && options->address)
-        rc = syn_path_format(containerd->address, sizeof(containerd->address), err, "%s",
-                             options->address);
+        rc = syn_path_format(containerd->networks, sizeof(containerd->networks), err,
+                             "%s/" SYN_FOREIGN_NETWORKS, options->root);
+    if (rc == SYN_OK && address)
+        rc = syn_path_format(containerd->address, sizeof(containerd->address), err, "%s", address);
     else if (rc == SYN_OK)
         rc = syn_path_format(containerd->address, sizeof(containerd->address), err,
-                             "unix:%s/containerd/sock", options->root);
+                             SYN_CONTAINERD_OWN, options->root);
     if (rc == SYN_OK)
         rc = syn_dir_make(AT_FDCWD, containerd->pods, 0700, err);
     containerd->wake = eventfd(0, EFD_CLOEXEC);
@@ -664,16 +807,4 @@ const char *
 syn_containerd_pods(const struct syn_containerd *containerd)
 {
     return containerd->pods;
-}
-
-const char *
-syn_containerd_state(const struct syn_containerd *containerd)
-{
-    return containerd->state;
-}
-
-const char *
-syn_containerd_tools(const struct syn_containerd *containerd)
-{
-    return containerd->foreign ? "/run/containerd" : containerd->dir;
 }

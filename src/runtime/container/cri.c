@@ -20,6 +20,7 @@
 
 struct syn_cri {
     struct syn_grpc *grpc;
+    const char *root; /* NULL: every pod with our label is ours */
 };
 
 int
@@ -57,6 +58,12 @@ syn_cri_scope(struct syn_cri **slot)
     *slot = syn_cri_close(*slot);
 }
 
+void
+syn_cri_root_watch(struct syn_cri *cri, const char *root)
+{
+    cri->root = root;
+}
+
 /* One call. `kind` NULL: what is answered does not matter. */
 static int
 ask(struct syn_cri *cri, const char *method, const void *request, int64_t timeout_ms,
@@ -76,16 +83,43 @@ ask(struct syn_cri *cri, const char *method, const void *request, int64_t timeou
 }
 
 int
-syn_cri_version(struct syn_cri *cri, char *out, size_t cap, struct syn_err *err)
+syn_cri_ask_version(struct syn_cri *cri, Cri__VersionResponse **ret, struct syn_err *err)
 {
     SYN_MESSAGE(Cri__VersionRequest, cri__version_request, request);
+
+    return ask(cri, RUNTIME "Version", &request, QUICK_MS, &cri__version_response__descriptor, ret,
+               err);
+}
+
+int
+syn_cri_version(struct syn_cri *cri, char *out, size_t cap, struct syn_err *err)
+{
     SYN_SCOPED(syn_message_scope) Cri__VersionResponse *answer = NULL;
-    int rc = ask(cri, RUNTIME "Version", &request, QUICK_MS, &cri__version_response__descriptor,
-                 &answer, err);
+    int rc = syn_cri_ask_version(cri, &answer, err);
 
     if (rc == SYN_OK)
         (void)snprintf(out, cap, "%s %s", answer->runtime_name, answer->runtime_version);
     return rc;
+}
+
+int
+syn_cri_info(struct syn_cri *cri, Cri__StatusResponse **ret, struct syn_err *err)
+{
+    SYN_MESSAGE(Cri__StatusRequest, cri__status_request, request);
+
+    request.verbose = true;
+    return ask(cri, RUNTIME "Status", &request, QUICK_MS, &cri__status_response__descriptor, ret,
+               err);
+}
+
+const char *
+syn_cri_entry(Cri__Label *const *list, size_t count, const char *key)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (syn_str_eq(list[i]->key, key))
+            return list[i]->value;
+    }
+    return "";
 }
 
 static int
@@ -247,13 +281,12 @@ list_pods(struct syn_cri *cri, const char *name, Cri__ListPodSandboxResponse **r
 
 /* Whose it is, or NULL for a pod of somebody else's. */
 static const char *
-owner(const Cri__PodSandbox *pod)
+owner(const struct syn_cri *cri, const Cri__PodSandbox *pod)
 {
-    for (size_t i = 0; i < pod->n_labels; i++) {
-        if (syn_str_eq(pod->labels[i]->key, SYN_CRI_LABEL))
-            return pod->labels[i]->value;
-    }
-    return NULL;
+    const char *name = syn_cri_entry(pod->labels, pod->n_labels, SYN_CRI_LABEL);
+    const char *root = syn_cri_entry(pod->labels, pod->n_labels, SYN_CRI_ROOT);
+
+    return name[0] != '\0' && (!cri->root || syn_str_eq(root, cri->root)) ? name : NULL;
 }
 
 static int
@@ -264,7 +297,7 @@ remove_listed(struct syn_cri *cri, const char *name, bool (*keep)(void *arg, con
     int first = list_pods(cri, name, &pods, err);
 
     for (size_t i = 0; pods && i < pods->n_items; i++) {
-        const char *whose = owner(pods->items[i]);
+        const char *whose = owner(cri, pods->items[i]);
         int rc;
 
         if (!whose || (name && !syn_str_eq(whose, name)) || (keep && keep(arg, whose)))
@@ -296,7 +329,24 @@ syn_cri_count_pods(struct syn_cri *cri, size_t *ret_count, struct syn_err *err)
     int rc = list_pods(cri, NULL, &pods, err);
 
     for (size_t i = 0; rc == SYN_OK && i < pods->n_items; i++)
-        count += owner(pods->items[i]) != NULL;
+        count += owner(cri, pods->items[i]) != NULL;
+    if (rc == SYN_OK)
+        *ret_count = count;
+    return rc;
+}
+
+int
+syn_cri_count_kubelets(struct syn_cri *cri, size_t *ret_count, struct syn_err *err)
+{
+    SYN_SCOPED(syn_message_scope) Cri__ListPodSandboxResponse *pods = NULL;
+    size_t count = 0;
+    int rc = list_pods(cri, NULL, &pods, err);
+
+    for (size_t i = 0; rc == SYN_OK && i < pods->n_items; i++) {
+        const Cri__PodSandbox *pod = pods->items[i];
+
+        count += syn_cri_entry(pod->labels, pod->n_labels, SYN_CRI_KUBE)[0] != '\0';
+    }
     if (rc == SYN_OK)
         *ret_count = count;
     return rc;

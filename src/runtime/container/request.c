@@ -383,7 +383,7 @@ write_message(int dir, const char *file, const void *message, struct syn_err *er
 
 static int
 write_pod(int dir, const struct syn_instance_spec *spec, const struct syn_plan *plan,
-          struct syn_err *err)
+          const struct syn_request_where *where, struct syn_err *err)
 {
     SYN_MESSAGE(Cri__RunPodSandboxRequest, cri__run_pod_sandbox_request, request);
     SYN_MESSAGE(Cri__PodSandboxConfig, cri__pod_sandbox_config, config);
@@ -392,16 +392,19 @@ write_pod(int dir, const struct syn_instance_spec *spec, const struct syn_plan *
     SYN_MESSAGE(Cri__LinuxSandboxSecurityContext, cri__linux_sandbox_security_context, security);
     SYN_MESSAGE(Cri__NamespaceOption, cri__namespace_option, namespaces);
     SYN_MESSAGE(Cri__Int64Value, cri__int64_value, nobody);
-    SYN_MESSAGE(Cri__Label, cri__label, label);
-    Cri__Label *labels[] = {&label};
+    SYN_MESSAGE(Cri__Label, cri__label, name);
+    SYN_MESSAGE(Cri__Label, cri__label, root);
+    Cri__Label *labels[] = {&name, &root};
     char plan_name[SYN_PLAN_NAME_MAX], cgroup[SYN_PLAN_NAME_MAX];
 
     (void)syn_str_copy(plan_name, sizeof(plan_name), plan->name);
     (void)syn_str_copy(cgroup, sizeof(cgroup), plan->cgroup);
     metadata.name = metadata.uid = plan_name;
     metadata.namespace_ = syn_message_text("synor");
-    label.key = syn_message_text(SYN_CRI_LABEL);
-    label.value = plan_name;
+    name.key = syn_message_text(SYN_CRI_LABEL);
+    name.value = plan_name;
+    root.key = syn_message_text(SYN_CRI_ROOT);
+    root.value = syn_message_text(where->root);
     nobody.value = NOBODY;
     namespaces.pid = CRI__NAMESPACE_MODE__CONTAINER;
     security.namespace_options = &namespaces;
@@ -413,10 +416,10 @@ write_pod(int dir, const struct syn_instance_spec *spec, const struct syn_plan *
     config.hostname = syn_message_text(spec->hostname ? spec->hostname : spec->id);
     config.log_directory = syn_message_text(spec->dir);
     config.labels = labels;
-    config.n_labels = 1;
+    config.n_labels = SYN_LEN(labels);
     config.linux_config = &linux_config;
     request.config = &config;
-    request.runtime_handler = syn_message_text(plan->handler);
+    request.runtime_handler = syn_message_text(where->handler);
     return write_message(dir, SYN_FILE_POD, &request, err);
 }
 
@@ -443,7 +446,7 @@ init(struct request *request)
 
 int
 syn_request_write(const struct syn_instance_spec *spec, const struct syn_plan *plan,
-                  const json_t *bundle, const char *image, struct syn_err *err)
+                  const json_t *bundle, const struct syn_request_where *where, struct syn_err *err)
 {
     SYN_SCOPED(request_scope) struct request *request = syn_calloc(1, sizeof(*request));
     SYN_FD(dir);
@@ -455,7 +458,7 @@ syn_request_write(const struct syn_instance_spec *spec, const struct syn_plan *p
     if (dir < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", spec->dir);
     init(request);
-    request->image.image = syn_message_text(image);
+    request->image.image = syn_message_text(where->image);
     rc = add_root(request, spec, bundle, err);
     if (rc == SYN_OK)
         rc = add_own(request, spec, err);
@@ -473,5 +476,5 @@ syn_request_write(const struct syn_instance_spec *spec, const struct syn_plan *p
     add_limits(request, plan);
     add_devices(request, spec);
     rc = write_message(dir, SYN_FILE_CONTAINER, &request->config, err);
-    return rc < 0 ? rc : write_pod(dir, spec, plan, err);
+    return rc < 0 ? rc : write_pod(dir, spec, plan, where, err);
 }

@@ -6,9 +6,16 @@
 
 #include "../native/plan_priv.h"
 
-/** Write pod.pb, container.pb and seccomp.json into the instance's folder. `image` is the name of
- *  the image of top-level links; what else is at the top of DIR/rootfs is bound from there. */
+/** What of a request is the runtime's matter. */
+struct syn_request_where {
+    const char *root;    /* the driver's folder */
+    const char *handler; /* the runtime's name of the class */
+    const char *image;   /* of top-level links; what else is at the top of DIR/rootfs is bound */
+};
+
+/** Write pod.pb, container.pb and seccomp.json into the instance's folder. */
 SYN_MUST int syn_request_write(const struct syn_instance_spec *spec, const struct syn_plan *plan,
-                               const json_t *bundle, const char *image, struct syn_err *err);
+                               const json_t *bundle, const struct syn_request_where *where,
+                               struct syn_err *err);
 
 #endif

@@ -37,6 +37,9 @@
 #define CONFIG_MAX    ((size_t)4 << 20)
 #define TOOL_KILL_MS  10000
 #define TOOL_BYTES    65536
+#define BEGIN_MS      10000 /* of a program, on a machine with much else to do */
+#define BEGIN_END_MS  60000 /* the same of one that is to be ended: after that it may be left */
+#define BEGIN_LOOK_MS 10
 #define KILL_TRIES    200
 #define KILL_PAUSE_MS 50
 #define NOT_FOUND     127
@@ -335,6 +338,19 @@ program_pid(const struct syn_exec *exec)
     return (pid_t)pid;
 }
 
+/* Until the tool has told the program's pid. False: it has not, or has ended. */
+static bool
+await_begin(const struct syn_exec *exec, int limit_ms)
+{
+    struct pollfd ended = {.fd = exec->fd, .events = POLLIN};
+
+    for (int ms = 0; program_pid(exec) <= 0; ms += BEGIN_LOOK_MS) {
+        if (exec->waited || ms >= limit_ms || poll(&ended, 1, BEGIN_LOOK_MS) == 1)
+            return false;
+    }
+    return true;
+}
+
 /* Is the process the tool's child? Then its pid is nobody else's. */
 static bool
 is_program(const struct syn_exec *exec, pid_t pid)
@@ -397,8 +413,13 @@ syn_exec_signal(struct syn_exec *exec, int signo, struct syn_err *err)
 void
 syn_exec_resized(struct syn_exec *exec)
 {
-    if (!tool_ended(exec))
-        (void)syscall(SYS_pidfd_send_signal, exec->fd, SIGWINCH, NULL, 0);
+    if (tool_ended(exec))
+        return;
+    /* runc tells the program of the size itself as soon as it has begun. runsc passes signals on,
+     * from when the program has been running for a moment, and not those that came before. */
+    if (exec->gvisor)
+        (void)await_begin(exec, BEGIN_MS);
+    (void)syscall(SYS_pidfd_send_signal, exec->fd, SIGWINCH, NULL, 0);
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -440,12 +461,14 @@ syn_exec_result(struct syn_exec *exec, struct syn_exec_result *ret)
     *ret = exec->result;
 }
 
-/* The program first, whose end is the tool's; the tool itself where that does not help. */
+/* The program first, whose end is the tool's; the tool itself where that does not help. A tool that
+ * is killed before it has told the pid leaves a program that runs, or will, and nobody can find. */
 static void
 end_tool(struct syn_exec *exec)
 {
     struct pollfd ended = {.fd = exec->fd, .events = POLLIN};
 
+    (void)await_begin(exec, BEGIN_END_MS);
     for (int i = 0; i < KILL_TRIES && !tool_ended(exec); i++) {
         (void)!syn_exec_signal(exec, SIGKILL, NULL);
         (void)poll(&ended, 1, KILL_PAUSE_MS);

@@ -91,7 +91,9 @@ syn_runtime_driver_of(const char *dir)
     fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 || syn_plan_read(fd, &plan, NULL) < 0)
         return "";
-    return plan.runtime[0] != '\0' ? "container" : "native";
+    if (plan.runtime[0] != '\0')
+        return "container";
+    return syn_str_eq(plan.platform, SYN_PLATFORM_ZYGOTE) ? "zygote" : "native";
 }
 
 int

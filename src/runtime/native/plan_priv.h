@@ -31,6 +31,8 @@
 #define SYN_DIR_TOOL     "oci"     /* the tool's --root */
 #define SYN_DIR_JOINED   "joined"  /* the same for `exec` where its network was made before */
 
+#define SYN_PLATFORM_ZYGOTE "zygote" /* of forked instances: plan.platform */
+
 struct syn_plan {
     char id[SYN_INSTANCE_ID_MAX + 1];
     char name[SYN_PLAN_NAME_MAX];   /* container name: unique on this machine */

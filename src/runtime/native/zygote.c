@@ -340,7 +340,7 @@ check(const struct syn_zygote_spec *spec, struct syn_err *err)
     for (int i = 0; i < 2; i++) {
         const char *folder = i == 0 ? spec->code : spec->layer;
 
-        if (folder != NULL && (stat(folder, &st) < 0 || !S_ISDIR(st.st_mode)))
+        if (folder != NULL && (stat(folder, &st) < 0 || !(S_ISDIR(st.st_mode) || i == 0)))
             return SYN_FAIL(err, SYN_E_INVALID, "%.200s is no folder", folder);
     }
     return SYN_OK;
@@ -367,11 +367,13 @@ static int
 make_config(const struct syn_zygote_spec *spec, int *ret_fd, struct syn_err *err)
 {
     json_t *env = json_array();
+    struct stat st;
     SYN_JSON(config);
     SYN_BUF(text);
-    int rc = syn_json_pack(&config, err, "{s:I, s:I, s:b}", "uid", (json_int_t)spec->host_uid,
+    int rc = syn_json_pack(&config, err, "{s:I, s:I, s:b, s:b}", "uid", (json_int_t)spec->host_uid,
                            "scratch_bytes", (json_int_t)spec->scratch_bytes, "layer",
-                           spec->layer != NULL);
+                           spec->layer != NULL, "code_is_file",
+                           stat(spec->code, &st) == 0 && !S_ISDIR(st.st_mode));
 
     if (rc == SYN_OK)
         rc = syn_json_set_take(config, "env", env, err);
@@ -428,6 +430,7 @@ give_all(const struct syn_zygote *zygote, const struct syn_zygote_spec *spec, co
         give(given, fd);
         lend(given, spec->door);
         lend(given, spec->log);
+        lend(given, spec->errors > 0 ? spec->errors : spec->log);
         rc = take_folder(spec->code, &fd, err);
     }
     if (rc == SYN_OK) {
@@ -471,7 +474,7 @@ syn_zygote_fork(struct syn_zygote *zygote, const struct syn_zygote_spec *spec, p
 
     if (rc < 0)
         return rc;
-    (void)snprintf(made.group, sizeof(made.group), "/synor/fork-%s", spec->id);
+    (void)snprintf(made.group, sizeof(made.group), SYN_ZYGOTE_GROUP, spec->id);
     rc = syn_cgroup_create(&zygote->layout, made.group, &limits, err);
     if (rc == SYN_OK)
         rc = give_all(zygote, spec, made.group, &given, err);
@@ -508,6 +511,12 @@ look(struct syn_zygote *zygote, pid_t pid, struct zygote_instance *ret, struct s
     if (found == NULL)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "the zygote has no instance %d", (int)pid);
     return found->ended ? SYN_OK : rc;
+}
+
+pid_t
+syn_zygote_pid(const struct syn_zygote *zygote)
+{
+    return zygote->pid;
 }
 
 int

@@ -166,6 +166,16 @@ def loopback_up():
         fcntl.ioctl(link, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS, up
 
 
+def furnish(names):
+    """Other places for code than folders: it may be a file of its own."""
+    mount("synor", "/synor", "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755")
+    for name, folder in names:
+        if folder:
+            os.mkdir(f"/synor/{name}", 0o755)
+        else:
+            write(f"/synor/{name}", "")
+
+
 def show(tree, path):
     """Attach a mount that zygote.c took of a folder, read-only, where the instance has it."""
     must(libc.syscall(ctypes.c_long(SYS_MOVE_MOUNT), ctypes.c_int(tree), b"", ctypes.c_int(-100),
@@ -225,23 +235,27 @@ def apart():
 
 def run(host, bpf, fds, begun):
     """Be this instance: complete its sandbox, then be the function. Returns its exit status."""
-    config_fd, door_fd, log_fd, code, layer = fds[:5]
+    config_fd, door_fd, log_fd, errors_fd, code, layer = fds[:6]
     os.dup2(log_fd, 1)
-    os.dup2(log_fd, 2)
+    os.dup2(errors_fd, 2)
     sys.stdout = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)
     sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
-    for group in fds[5:]:
+    for group in fds[6:]:
         os.write(group, b"0")
         os.close(group)
     config = json.loads(read_all(config_fd))
     unshare(NEWCGROUP)  # what its groups are called on the node is not its business
     mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV,
           f"size={config['scratch_bytes']},mode=1777,nr_inodes=100000")
+    if config["code_is_file"]:
+        furnish((("code", False), ("layer", True)))
     show(code, "/synor/code")
     if config["layer"]:
         show(layer, "/synor/layer")
+    if config["code_is_file"]:
+        mount("none", "/synor", None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
     become(config["uid"])
     os.environ.clear()
     os.environ.update(pair.split("=", 1) for pair in config["env"])
@@ -393,6 +407,9 @@ def main():
         importlib.import_module(name)
     zygote = Zygote(control, host, bpf)
     make_root(order["image"], order["root"])
+    # Who is the first in its namespace never gets a signal that it has no handler for, and it may be
+    # stopped before the function has set its own.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     set_capabilities((CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_NET_ADMIN,
                       CAP_SYS_CHROOT, CAP_SYS_ADMIN))
     try:

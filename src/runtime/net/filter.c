@@ -9,6 +9,10 @@
  *   instance --> [divert: a service's address to the node's proxy] --> [input: that may come]
  *   outside  --> [prerouting: published port to instance] --> [forward/in: only those, and answers]
  *
+ * What is diverted comes to an address of the node's in IPv4, and the proxy asks the kernel for the
+ * one before. HAProxy cannot ask that of IPv6: there the address is the node's by a route, and the
+ * port alone changes.
+ *
  * Chains hold only what is the same for all; what differs by instance lies in sets and maps, so
  * that a packet's way is as long with a thousand instances as with one. The one exception are rules
  * that an instance asked for: a chain of its own.
@@ -47,6 +51,7 @@ static const char base_text[] =
     " map public4 { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
     " map public6 { type inet_proto . inet_service : ipv6_addr . inet_service; }\n"
     " map divert4 { type ipv4_addr . inet_service : inet_service; }\n"
+    " map divert6 { type ipv6_addr . inet_service : inet_service; }\n"
     " set proxies { type inet_service; }\n"
     " chain refuse { }\n"
     " chain leave { }\n"
@@ -117,6 +122,7 @@ static const struct {
     {"inet", "node", "goto refuse"},
 
     {"inet", "divert", "meta l4proto tcp redirect to :ip daddr . tcp dport map @divert4"},
+    {"inet", "divert", "meta l4proto tcp dnat to :ip6 daddr . tcp dport map @divert6"},
 
     {"inet", "enter", "fib daddr type != local return"},
     {"inet", "enter", "dnat ip to meta l4proto . ip daddr . th dport map @publish4"},
@@ -205,16 +211,19 @@ syn_filter_diverted(const struct syn_filter_node *node, struct syn_buf *out)
 {
     char text[SYN_ADDR_TEXT_MAX];
 
-    syn_buf_addf(out, "flush map inet %s divert4\nflush set inet %s proxies\n", node->table,
-                 node->table);
+    syn_buf_addf(out,
+                 "flush map inet %s divert4\nflush map inet %s divert6\n"
+                 "flush set inet %s proxies\n",
+                 node->table, node->table, node->table);
     for (size_t i = 0; i < node->divert_count; i++) {
         const struct syn_filter_divert *divert = &node->divert[i];
 
         syn_buf_addf(out,
-                     "add element inet %s divert4 { %s . %u : %u }\n"
+                     "add element inet %s divert%s { %s . %u : %u }\n"
                      "add element inet %s proxies { %u }\n",
-                     node->table, syn_addr_format(&divert->address, text), divert->port, divert->to,
-                     node->table, divert->to);
+                     node->table, family_digit(&divert->address),
+                     syn_addr_format(&divert->address, text), divert->port, divert->to, node->table,
+                     divert->to);
     }
 }
 

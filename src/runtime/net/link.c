@@ -8,6 +8,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -24,7 +25,7 @@
 struct found_link {
     unsigned index;
     uint32_t mtu;
-    bool up;
+    bool up, carries;
 };
 
 static void
@@ -39,6 +40,7 @@ take_link(void *arg, uint16_t type, const void *body, size_t len)
     memcpy(&info, body, sizeof(info));
     found->index = (unsigned)info.ifi_index;
     found->up = (info.ifi_flags & IFF_UP) != 0;
+    found->carries = (info.ifi_flags & IFF_RUNNING) != 0;
     mtu = syn_nl_find((const char *)body + NLMSG_ALIGN(sizeof(info)),
                       len - NLMSG_ALIGN(sizeof(info)), IFLA_MTU);
     if (mtu && syn_nl_size(mtu) >= sizeof(found->mtu))
@@ -69,6 +71,18 @@ bool
 syn_link_is_up(int fd, const char *name)
 {
     return find_link(fd, name).up;
+}
+
+bool
+syn_link_await(int fd, const char *name, int wait_ms)
+{
+    bool carries = find_link(fd, name).carries;
+
+    for (int i = 0; !carries && i < wait_ms; i++) {
+        (void)poll(NULL, 0, 1);
+        carries = find_link(fd, name).carries;
+    }
+    return carries;
 }
 
 uint32_t
@@ -282,6 +296,31 @@ syn_link_default_route(int fd, const char *name, const struct syn_addr *gateway,
     syn_nl_add(&nl, RTA_GATEWAY, gateway->bytes, syn_addr_size(gateway));
     syn_nl_add_u32(&nl, RTA_OIF, index);
     rc = syn_nl_do(fd, &nl, "setting the default route", &local);
+    return done_before(rc, &local, err);
+}
+
+int
+syn_link_local_route(int fd, const char *name, const struct syn_prefix *network,
+                     struct syn_err *err)
+{
+    const struct rtmsg info = {.rtm_family = (uint8_t)network->addr.family,
+                               .rtm_dst_len = network->len,
+                               .rtm_table = RT_TABLE_LOCAL,
+                               .rtm_protocol = RTPROT_STATIC,
+                               .rtm_scope = RT_SCOPE_HOST,
+                               .rtm_type = RTN_LOCAL};
+    struct syn_err local = {0};
+    struct syn_nl nl;
+    unsigned index = 0;
+    int rc = need_index(fd, name, &index, err);
+
+    if (rc < 0)
+        return rc;
+    /* Other interfaces may have the same: each has its own. */
+    syn_nl_init(&nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND, &info, sizeof(info));
+    syn_nl_add(&nl, RTA_DST, network->addr.bytes, syn_addr_size(&network->addr));
+    syn_nl_add_u32(&nl, RTA_OIF, index);
+    rc = syn_nl_do(fd, &nl, "setting a local route", &local);
     return done_before(rc, &local, err);
 }
 

@@ -31,6 +31,9 @@ uint32_t syn_link_mtu(int fd, const char *name);
 uint32_t syn_link_outside_mtu(int fd);
 /** False also when there is none of that name. */
 bool syn_link_is_up(int fd, const char *name);
+/** The kernel notices a moment after an interface is up that the other end is, too, and drops what
+ *  is sent until then; who sent it tries again after a second. Wait for that. False: not so yet. */
+bool syn_link_await(int fd, const char *name, int wait_ms);
 SYN_MUST int syn_link_up(int fd, const char *name, unsigned master, struct syn_err *err);
 /** `mac` NULL: the kernel's, which changes with its ports. One that is there is fine. */
 SYN_MUST int syn_link_bridge(int fd, const char *name, const uint8_t *mac, struct syn_err *err);
@@ -43,6 +46,10 @@ SYN_MUST int syn_link_address(int fd, const char *name, const struct syn_prefix 
 /** The default route of the gateway's family. One that is set is fine. */
 SYN_MUST int syn_link_default_route(int fd, const char *name, const struct syn_addr *gateway,
                                     struct syn_err *err);
+/** What is sent to `network` is for this machine, as long as there is the interface `name`. One
+ * that is set is fine. */
+SYN_MUST int syn_link_local_route(int fd, const char *name, const struct syn_prefix *network,
+                                  struct syn_err *err);
 /** What leaves by `name` is held to so many bits a second. */
 SYN_MUST int syn_link_rate(int fd, const char *name, int64_t bits_s, uint32_t mtu,
                            struct syn_err *err);

@@ -149,6 +149,23 @@ syn_net_ready(struct syn_net *net, struct syn_err *err)
     return rc;
 }
 
+/* Of no use where instances have no addresses of their own. */
+static int
+set_services6(struct syn_net *net, const char *text, struct syn_err *err)
+{
+    struct syn_prefix read;
+    int rc;
+
+    if (!text || net->node.pool6.addr.family == 0)
+        return SYN_OK;
+    rc = syn_prefix_parse(text, "services6", &read, err);
+    if (rc == SYN_OK && read.addr.family != AF_INET6)
+        return SYN_FAIL(err, SYN_E_INVALID, "services6: expected an IPv6 network, got %s", text);
+    if (rc == SYN_OK)
+        net->services6 = read;
+    return rc;
+}
+
 static int
 open_all(struct syn_net *net, const struct syn_net_options *options, struct syn_err *err)
 {
@@ -171,7 +188,9 @@ open_all(struct syn_net *net, const struct syn_net_options *options, struct syn_
         rc = SYN_FAIL(err, SYN_E_UNSUPPORTED, "this kernel has no netfilter: %s", local.msg);
     if (rc == SYN_OK)
         rc = syn_net_records_read(net, err);
-    return rc < 0 ? rc : syn_net_pool_open(net, options, err);
+    if (rc == SYN_OK)
+        rc = syn_net_pool_open(net, options, err);
+    return rc < 0 ? rc : set_services6(net, options->services6, err);
 }
 
 int
@@ -466,9 +485,8 @@ read_diverts(const struct syn_net_divert *rows, size_t count, struct syn_filter_
 
         if (rc < 0)
             return rc;
-        if (out[i].address.family != AF_INET || rows[i].port == 0 || rows[i].to == 0)
-            return SYN_FAIL(err, SYN_E_INVALID, "divert[%zu]: expected an IPv4 address, two ports",
-                            i);
+        if (out[i].address.family == 0 || rows[i].port == 0 || rows[i].to == 0)
+            return SYN_FAIL(err, SYN_E_INVALID, "divert[%zu]: expected an address, two ports", i);
         out[i].port = rows[i].port;
         out[i].to = rows[i].to;
     }

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <synor/base/log.h>
 #include <synor/base/str.h>
 
 #include "../native/file_priv.h"
@@ -17,6 +18,7 @@
 
 #define INSIDE  "eth0"
 #define MTU_MAX 65535u
+#define WIRE_MS 100
 
 void
 syn_net_member_filter(const struct syn_member *member, struct syn_filter_member *ret)
@@ -60,6 +62,15 @@ syn_net_forwarding(const struct syn_net *net, struct syn_err *err)
     return rc < 0 ? rc : syn_ns_set(v6, "1", err);
 }
 
+int
+syn_net_member_lead(const struct syn_net *net, const struct syn_member *member, struct syn_err *err)
+{
+    /* With the bridge it goes. */
+    return net->services6.addr.family == 0 || member->gateway6.addr.family == 0
+               ? SYN_OK
+               : syn_link_local_route(net->route, member->bridge, &net->services6, err);
+}
+
 static int
 create_bridge(struct syn_net *net, const struct syn_member *member, struct syn_err *err)
 {
@@ -77,7 +88,9 @@ create_bridge(struct syn_net *net, const struct syn_member *member, struct syn_e
     (void)snprintf(name, sizeof(name), "ipv6/conf/%s/accept_dad", member->bridge);
     if (rc == SYN_OK)
         rc = syn_ns_set(name, "0", err);
-    return rc < 0 ? rc : syn_link_address(net->route, member->bridge, &member->gateway6, err);
+    if (rc == SYN_OK)
+        rc = syn_link_address(net->route, member->bridge, &member->gateway6, err);
+    return rc < 0 ? rc : syn_net_member_lead(net, member, err);
 }
 
 static int
@@ -164,7 +177,13 @@ create_inside(struct syn_net *net, const struct syn_member *member, struct syn_e
     if (rc == SYN_OK)
         rc = limit(net, member, inside, err);
     /* Up last: what is up is whole. */
-    return rc < 0 ? rc : syn_link_up(net->route, member->port, 0, err);
+    if (rc == SYN_OK)
+        rc = syn_link_up(net->route, member->port, 0, err);
+    if (rc == SYN_OK && !(syn_link_await(inside, INSIDE, WIRE_MS) &&
+                          syn_link_await(net->route, member->port, WIRE_MS) &&
+                          syn_link_await(net->route, member->bridge, WIRE_MS)))
+        syn_log(SYN_LOG_DEBUG, "net.wire-slow", "port=%s", member->port);
+    return rc;
 }
 
 int

@@ -25,6 +25,7 @@ struct syn_net {
     int lock_fd, route, filter;    /* NETLINK_ROUTE and NETLINK_NETFILTER of the node's namespace */
     struct syn_nft *nft;
     uint8_t net_prefix;
+    struct syn_prefix services6; /* family 0: no service has an address of IPv6 here */
     struct syn_filter_node node; /* what it points to is below */
     struct syn_attachment_port open[SYN_NET_OPEN_MAX];
     struct syn_prefix deny[SYN_NET_DENY_MAX];
@@ -71,6 +72,9 @@ SYN_MUST int syn_net_member_create(struct syn_net *net, const struct syn_member 
 /** Remove everything of it but the record. Idempotent. */
 SYN_MUST int syn_net_member_destroy(struct syn_net *net, const struct syn_member *member,
                                     struct syn_net_usage *ret_usage, struct syn_err *err);
+/** What its bridge sends to services' addresses of IPv6 comes to this node. What is so is fine. */
+SYN_MUST int syn_net_member_lead(const struct syn_net *net, const struct syn_member *member,
+                                 struct syn_err *err);
 /** Is all of it there that can be seen at a glance? */
 bool syn_net_member_stands(const struct syn_net *net, const struct syn_member *member);
 /** What filter.c wants. */

@@ -316,6 +316,8 @@ mend(struct syn_net *net, struct syn_err *err)
         syn_net_member(net, value, &member);
         if (!syn_net_member_stands(net, &member))
             note(&first, syn_net_member_create(net, &member, &local), &local, err);
+        else /* it may be older than services' addresses of IPv6 */
+            note(&first, syn_net_member_lead(net, &member, &local), &local, err);
     }
     return first;
 }

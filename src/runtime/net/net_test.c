@@ -1,6 +1,5 @@
-/* Networks for real, in a network namespace of this test's own: the machine's tables and interfaces
- * are never touched. The test's namespace plays the node; `outside` is another one behind a cable.
- * Needs root. */
+/* Networks for real, as root in a network namespace of this test's own: the machine's tables and
+ * interfaces are never touched. It plays the node; `outside` is another one behind a cable. */
 #include <synor/runtime/net.h>
 
 #include <dirent.h>
@@ -134,8 +133,11 @@ static struct syn_net *
 open_net(const char *name)
 {
     static const struct syn_net_open open[] = {{SYN_NET_TCP, NODE4, 53}, {SYN_NET_TCP, NODE6, 53}};
-    const struct syn_net_options options = {
-        .dir = dir, .net_prefix = 28, .open = open, .open_count = SYN_LEN(open)};
+    const struct syn_net_options options = {.dir = dir,
+                                            .services6 = NET_SIX,
+                                            .net_prefix = 28,
+                                            .open = open,
+                                            .open_count = SYN_LEN(open)};
     struct syn_net *net = NULL;
     struct syn_err err = {0};
 
@@ -905,12 +907,12 @@ two_platforms_do_not_meet(void **state)
     (void)syn_net_close(two);
 }
 
-/* A service's address leads to the node's proxy, which is told what was asked for and by whom, and
- * to which nobody comes otherwise; also while who said so is away. */
+/* A service's address leads to the node's proxy, and nothing else; also while its agent is away. */
 static void
 services_are_diverted(void **state)
 {
-    static const struct syn_net_divert rows[] = {{"10.127.0.1", 80, 7080}};
+    static const struct syn_net_divert rows[] = {{"10.127.0.1", 80, 7080},
+                                                 {NET_SERVICE6, 80, 7080}};
     struct syn_net *net = open_net("divert");
     struct syn_net_place place = attach(net, "one", "acme");
     struct sockaddr_in asked = {0};
@@ -930,12 +932,16 @@ services_are_diverted(void **state)
     assert_return_code(getsockopt(taken, SOL_IP, SO_ORIGINAL_DST, &asked, &len), errno);
     assert_int_equal(asked.sin_addr.s_addr, htonl(0x0a7f0001));
     assert_int_equal(asked.sin_port, htons(80));
+    net_check_diverted6(&place);
     (void)syn_net_close(net);
     net = open_net("divert");
+    net_forget_services6(); /* of an older one */
     assert_done(syn_net_sweep(net, NULL, NULL, &err), &err);
     assert_true(net_reaches(place.netns, "10.127.0.1", 80));
+    net_check_diverted6(&place);
     assert_done(syn_net_divert(net, NULL, 0, &err), &err);
     assert_int_equal(count_rules("10.127.0.1"), 0);
+    assert_false(net_reaches(place.netns, NET_SERVICE6, 80));
     detach(net, "one");
     (void)syn_net_close(net);
 }

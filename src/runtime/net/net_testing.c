@@ -1,7 +1,9 @@
 #include "net_testing.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -13,6 +15,7 @@
 #include <synor/base/test.h>
 
 #include "../native/file_priv.h"
+#include "netlink_priv.h"
 #include "prefix_priv.h"
 
 struct opening {
@@ -82,6 +85,8 @@ net_bound(const char *netns, const char *address, uint16_t port, int type)
     socklen_t len = fill(&addr, address, port);
 
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    if (addr.ss_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int));
     assert_int_equal(bind(fd, (const struct sockaddr *)&addr, len), 0);
     if (type == SOCK_STREAM)
         assert_int_equal(listen(fd, 16), 0);
@@ -145,4 +150,47 @@ net_recv_dgrams(int fd, unsigned count, struct sockaddr_storage *ret_from)
         assert_int_equal(recvfrom(fd, data, sizeof(data), 0, (struct sockaddr *)ret_from, &len),
                          NET_DGRAM);
     }
+}
+
+void
+net_check_diverted6(const struct syn_net_place *place)
+{
+    struct sockaddr_in6 at = {0}, from = {0};
+    socklen_t len = sizeof(at);
+    char text[INET6_ADDRSTRLEN];
+    SYN_FD(proxy);
+    SYN_FD(caller);
+    SYN_FD(taken);
+
+    proxy = net_bound(NULL, "::", 7080, SOCK_STREAM);
+    caller = net_dial(place->netns, NET_SERVICE6, 80);
+    assert_return_code(caller, errno);
+    taken = accept4(proxy, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
+    assert_return_code(taken, errno);
+    assert_string_equal(inet_ntop(AF_INET6, &from.sin6_addr, text, sizeof(text)), place->address6);
+    assert_return_code(getsockname(taken, (struct sockaddr *)&at, &len), errno);
+    assert_string_equal(inet_ntop(AF_INET6, &at.sin6_addr, text, sizeof(text)), NET_SERVICE6);
+    assert_int_equal(ntohs(at.sin6_port), 7080);
+    assert_false(net_reaches(place->netns, NET_SERVICE6, 7080));
+    assert_false(net_reaches(place->netns, "fd53:796e:6f72::a7f:2", 80));
+    assert_false(net_reaches(place->netns, place->gateway6, 7080));
+}
+
+void
+net_forget_services6(void)
+{
+    const struct rtmsg info = {.rtm_family = AF_INET6,
+                               .rtm_dst_len = 96,
+                               .rtm_table = RT_TABLE_LOCAL,
+                               .rtm_type = RTN_LOCAL};
+    struct syn_err err = {0};
+    struct syn_prefix network;
+    struct syn_nl nl;
+    SYN_FD(fd);
+
+    assert_done(syn_prefix_parse(NET_SIX, "network", &network, &err), &err);
+    assert_done(syn_nl_open(NETLINK_ROUTE, &fd, &err), &err);
+    syn_nl_init(&nl, RTM_DELROUTE, 0, &info, sizeof(info));
+    syn_nl_add(&nl, RTA_DST, network.addr.bytes, syn_addr_size(&network.addr));
+    assert_done(syn_nl_do(fd, &nl, "removing a route", &err), &err);
 }

@@ -97,8 +97,7 @@ make_env(const struct making *making, json_t **ret, struct syn_err *err)
 static const char *
 start_way(const struct making *making)
 {
-    (void)making;
-    return "cold";
+    return making->spec.isolation == SYN_ISOLATION_NAMESPACE ? "zygote" : "cold";
 }
 
 static int
@@ -253,6 +252,7 @@ set_room(const struct making *making, struct syn_err *err)
         {"cpu_millicores", spec->cpu_millicores},
         {"memory_bytes", spec->memory_bytes},
         {"scratch_bytes", spec->scratch_bytes},
+        {"gpus", spec->gpus},
         {"port", SYN_FUNCTION_PORT},
         /* One has to start: whether the code is of any use is known then. */
         {"replicas", SYN_MAX(spec->min_instances, (int64_t)1)},
@@ -277,6 +277,8 @@ set_texts(const struct making *making, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = syn_json_set_str(making->service, "region", spec->region, err);
+    if (rc == SYN_OK && spec->gpus > 0)
+        rc = syn_json_set_str(making->service, "gpu_model", spec->gpu_model, err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(making->service, "isolation", syn_isolation_name(spec->isolation),
                               err);

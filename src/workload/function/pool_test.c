@@ -167,6 +167,23 @@ test_what_is_asked_for(void **state)
     assert_true(2 * read.check_unhealthy * read.check_interval_ms < 120000);
 }
 
+static void
+test_how_it_starts(void **state)
+{
+    SYN_JSON(usual);
+    SYN_JSON(forked);
+    struct syn_service_spec read;
+
+    (void)state;
+    usual = make("{\"runtime\":\"python3\",\"code\":\"synor://code\"}", &pool);
+    assert_string_equal(at(usual, "function.start"), "cold");
+    forked = make("{\"runtime\":\"python3\",\"code\":\"synor://code\",\"isolation\":\"namespace\"}",
+                  &pool);
+    assert_string_equal(at(forked, "function.start"), "zygote");
+    syn_service_spec_read(forked, &read);
+    assert_int_equal(read.isolation, SYN_ISOLATION_NAMESPACE);
+}
+
 /* The longest and the shortest that there may be are in the bounds of services. */
 static void
 test_bounds(void **state)
@@ -208,6 +225,21 @@ test_refused(void **state)
 }
 
 static void
+test_gpus(void **state)
+{
+    struct syn_service_spec read;
+    SYN_JSON(spec);
+
+    (void)state;
+    spec = make("{\"runtime\":\"python3\",\"code\":\"synor://code\",\"gpus\":2,"
+                "\"gpu_model\":\"h100\"}",
+                &pool);
+    syn_service_spec_read(spec, &read);
+    assert_int_equal(read.gpus, 2);
+    assert_string_equal(read.gpu_model, "h100");
+}
+
+static void
 test_embedded_programs(void **state)
 {
     struct syn_function_program program;
@@ -230,9 +262,14 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_languages),         cmocka_unit_test(test_programs_and_images),
-        cmocka_unit_test(test_what_is_asked_for), cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_refused),           cmocka_unit_test(test_embedded_programs),
+        cmocka_unit_test(test_languages),
+        cmocka_unit_test(test_programs_and_images),
+        cmocka_unit_test(test_what_is_asked_for),
+        cmocka_unit_test(test_how_it_starts),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_gpus),
+        cmocka_unit_test(test_embedded_programs),
     };
 
     return cmocka_run_group_tests_name("function-pool", tests, NULL, NULL);

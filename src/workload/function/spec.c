@@ -19,6 +19,7 @@
 #define DEPENDENCIES_MAX 255
 #define NAME_PREFIX_MAX  200 /* of names of content */
 #define EVENTS_MAX       8
+#define WARMUP_MAX_MS    (INT64_C(24) * 3600 * 1000)
 #define DESTINATION_MAX  512
 #define HEADER_MAX       64 /* of a signature */
 #define PREFIX_MAX       32
@@ -100,6 +101,18 @@ static const struct syn_field destination_fields[] = {
 static const struct syn_schema destination_schema =
     SYN_SCHEMA("FunctionDestinations", destination_fields);
 
+static const struct syn_field warmup_fields[] = {
+    {.name = "cron", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = SYN_CRON_TEXT_MAX - 1,
+     .help = "from when on, as of schedules that call it"},
+    {.name = "zone", .kind = SYN_FIELD_STR, .min = 1, .max = SYN_ZONE_NAME_MAX - 1, .fallback = "\"UTC\"",
+     .help = "time zone of it, such as Europe/Berlin"},
+    {.name = "for_ms", .kind = SYN_FIELD_MS, .min = 1000, .max = WARMUP_MAX_MS, .fallback = "600000",
+     .help = "for so long each time"},
+    {.name = "instances", .kind = SYN_FIELD_I64, .min = 1, .max = SYN_FUNCTION_INSTANCES_MAX, .fallback = "1",
+     .help = "so many are ready, and paid for"},
+};
+static const struct syn_schema warmup_schema = SYN_SCHEMA("FunctionWarmup", warmup_fields);
+
 static const struct syn_field spec_fields[] = {
     {.name = "runtime", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = SYN_FUNCTION_REF_MAX,
      .help = "wasm, python3, python311, node, node20, c, rust, go, ... or custom:IMAGE"},
@@ -113,6 +126,10 @@ static const struct syn_field spec_fields[] = {
      .fallback = "134217728", .help = "memory of an instance"},
     {.name = "cpu_millicores", .kind = SYN_FIELD_CPUS, .min = CPU_MIN, .max = 64000,
      .help = "CPU of an instance; default in proportion to its memory, a core for 2 GiB"},
+    {.name = "gpus", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_PLACE_GPUS_MAX,
+     .help = "GPUs of an instance, all of one model, paid for as long as it is ready"},
+    {.name = "gpu_model", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_GPU_MODEL_MAX - 1,
+     .help = "model of the GPUs, as h100"},
     {.name = "scratch_bytes", .kind = SYN_FIELD_BYTES, .min = MIB, .max = INT64_C(64) << 30,
      .fallback = "536870912", .help = "what an instance may write to /tmp and the like"},
     {.name = "timeout_ms", .kind = SYN_FIELD_MS, .min = 1, .max = SYN_FUNCTION_TIMEOUT_MAX_MS,
@@ -123,6 +140,10 @@ static const struct syn_field spec_fields[] = {
      .fallback = "0", .help = "instances that are ready though nobody calls, and are paid for"},
     {.name = "max_instances", .kind = SYN_FIELD_I64, .min = 1, .max = SYN_FUNCTION_INSTANCES_MAX,
      .fallback = "10", .help = "instances at most; wasm: calls at a time, times concurrency"},
+    {.name = "warmup", .kind = SYN_FIELD_LIST, .sub = &warmup_schema, .min = 0, .max = SYN_FUNCTION_WARMUPS_MAX,
+     .fallback = "[]", .help = "times when instances are ready though nobody calls, and are paid for"},
+    {.name = "prewarm", .kind = SYN_FIELD_STR, .choices = "auto|off", .fallback = "\"auto\"",
+     .help = "auto: by when it was called, instances are kept longer or shorter than idle_ms, and started ahead"},
     {.name = "max_waiting", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_FUNCTION_WAITING_MAX,
      .fallback = "2000", .help = "calls that wait for an instance; more are refused with 429"},
     {.name = "idle_ms", .kind = SYN_FIELD_MS, .min = 1000, .max = IDLE_MAX_MS, .fallback = "300000",
@@ -143,8 +164,8 @@ static const struct syn_field spec_fields[] = {
      .help = "where it is told what came of calls that nobody waits for"},
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where instances may run; \"\" anywhere"},
-    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata", .fallback = "\"auto\"",
-     .help = "the sandbox of instances; wasm has its own"},
+    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata|namespace", .fallback = "\"auto\"",
+     .help = "the sandbox of instances; wasm has its own; namespace: of python, forked on nodes that allow it"},
     {.name = "max_budget", .kind = SYN_FIELD_AMOUNT, .min = 1, .max = SYN_AMOUNT_MAX,
      .help = "SYNOR that a billing period may cost before it is suspended; without it, what the account has"},
     {.name = "billing_period_ms", .kind = SYN_FIELD_MS, .min = BILLING_MIN_MS, .max = BILLING_MAX_MS,
@@ -157,8 +178,8 @@ static const struct syn_field spec_fields[] = {
 const struct syn_schema syn_function_spec_schema = SYN_SCHEMA("FunctionSpec", spec_fields);
 
 /* What versions are not made of. */
-static const char *const kept[] = {"triggers", "destinations", "max_budget", "billing_period_ms",
-                                   "suspended"};
+static const char *const kept[] = {"triggers",   "destinations",      "warmup",   "prewarm",
+                                   "max_budget", "billing_period_ms", "suspended"};
 
 bool
 syn_function_spec_same(const json_t *a, const json_t *b)
@@ -595,6 +616,38 @@ check_destinations(const json_t *destinations, struct syn_err *err)
     return SYN_OK;
 }
 
+/* --- warm-up schedules ------------------------------------------------------------------------ */
+
+static int
+check_warmups(const json_t *spec, const struct syn_function_spec *read,
+              const struct syn_zone_source *zones, struct syn_err *err)
+{
+    const json_t *row, *list = json_object_get(spec, "warmup");
+    size_t i;
+
+    if (json_array_size(list) > 0 && read->language.runtime == SYN_FUNCTION_WASM)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.warmup: a module has a fresh instance for each call and is always "
+                        "ready; leave it out");
+    json_array_foreach (list, i, row) {
+        const char *zone = syn_json_str(row, "zone", "UTC");
+        struct syn_cron cron;
+        int rc = syn_cron_parse(syn_json_str(row, "cron", ""), &cron, err);
+
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "spec.warmup[%zu].cron", i);
+        if (zones != NULL && zones->find(zones->self, zone) == NULL)
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.warmup[%zu].zone: there is no time zone \"%.63s\" here", i, zone);
+        if (syn_json_i64(row, "instances", 1) > read->max_instances)
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.warmup[%zu].instances: %lld is more than max_instances, %lld", i,
+                            (long long)syn_json_i64(row, "instances", 1),
+                            (long long)read->max_instances);
+    }
+    return SYN_OK;
+}
+
 /* --- rules between keys ----------------------------------------------------------------------- */
 
 /* FILE.FUNCTION: a file of the code without its end, which may be in folders, and a name. */
@@ -653,6 +706,9 @@ check_parts(const struct syn_function_spec *read, struct syn_err *err)
     if (!image && !syn_str_starts(read->code, "synor://"))
         return SYN_FAIL(err, SYN_E_INVALID, "spec.code: \"%.100s\": expected synor://NAME or a CID",
                         read->code);
+    if (read->isolation == SYN_ISOLATION_NAMESPACE && read->language.runtime != SYN_FUNCTION_PYTHON)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.isolation: namespace is for runtimes of python alone");
     if (*read->layer && !script)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.layer: is of use to python, node and ruby alone");
     if (*read->layer && !syn_str_starts(read->layer, "synor://"))
@@ -668,6 +724,20 @@ check_parts(const struct syn_function_spec *read, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.min_instances: %lld is more than max_instances, %lld",
                         (long long)read->min_instances, (long long)read->max_instances);
+    return SYN_OK;
+}
+
+static int
+check_cards(const struct syn_function_spec *read, struct syn_err *err)
+{
+    if (read->gpus > 0 && read->language.runtime == SYN_FUNCTION_WASM)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.gpus: a module of WebAssembly runs within the gateway, which has none");
+    if (read->gpus == 0 && *read->gpu_model)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.gpu_model: no GPU is asked for; set gpus");
+    if (read->gpus > 0 && !*read->gpu_model)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.gpu_model: expected a model, as h100: the price goes by it");
     return SYN_OK;
 }
 
@@ -691,6 +761,10 @@ syn_function_spec_check(json_t *spec, const struct syn_zone_source *zones, struc
         rc = check_handler(spec, &read, err);
     if (rc == SYN_OK)
         rc = check_parts(&read, err);
+    if (rc == SYN_OK)
+        rc = check_cards(&read, err);
+    if (rc == SYN_OK)
+        rc = check_warmups(spec, &read, zones, err);
     if (rc == SYN_OK)
         rc = work_check_env(json_object_get(spec, "env"), reserved_env, SYN_LEN(reserved_env),
                             SYN_FUNCTION_ENV_BYTES_MAX, err);
@@ -718,6 +792,8 @@ syn_function_spec_read(const json_t *spec, struct syn_function_spec *ret)
         .layer = syn_json_str(spec, "layer", ""),
         .memory_bytes = syn_json_i64(spec, "memory_bytes", 0),
         .cpu_millicores = syn_json_i64(spec, "cpu_millicores", 0),
+        .gpus = syn_json_i64(spec, "gpus", 0),
+        .gpu_model = syn_json_str(spec, "gpu_model", ""),
         .scratch_bytes = syn_json_i64(spec, "scratch_bytes", 0),
         .timeout_ms = syn_json_i64(spec, "timeout_ms", 0),
         .idle_ms = syn_json_i64(spec, "idle_ms", 0),
@@ -736,6 +812,7 @@ syn_function_spec_read(const json_t *spec, struct syn_function_spec *ret)
         .max_budget = SYN_MAX(syn_document_amount(spec, "max_budget"), 0),
         .billing_ms = syn_json_i64(spec, "billing_period_ms", 0),
         .suspended = syn_json_bool(spec, "suspended", false),
+        .prewarm = !syn_str_eq(syn_json_str(spec, "prewarm", "auto"), "off"),
     };
     if (syn_function_language(runtime, &ret->language, NULL) == SYN_OK &&
         ret->language.runtime == SYN_FUNCTION_CUSTOM)

@@ -118,6 +118,9 @@ test_what_is_refused_says_where(void **state)
         {"{" PYTHON ",\"memory_bytes\":1}", "spec.memory_bytes"},
         {"{" PYTHON ",\"timeout_ms\":\"16m\"}", "spec.timeout_ms"},
         {"{" PYTHON ",\"fuel\":5}", "spec.fuel"},
+        {"{" WASM ",\"isolation\":\"namespace\"}", "spec.isolation"},
+        {"{\"runtime\":\"node\",\"code\":\"synor://a\",\"isolation\":\"namespace\"}",
+         "spec.isolation"},
         {"{" WASM ",\"min_instances\":1}", "spec.min_instances"},
         {"{" PYTHON ",\"min_instances\":3,\"max_instances\":2}", "spec.min_instances"},
         {"{" PYTHON ",\"env\":{\"PORT\":\"1\"}}", "PORT"},
@@ -204,6 +207,73 @@ test_events_and_destinations_are_checked(void **state)
     assert_refused(rows, SYN_LEN(rows));
 }
 
+#define WARM(more) "{" PYTHON ",\"max_instances\":4,\"warmup\":[{\"cron\":" more "}]}"
+
+static void
+test_warmups_are_checked(void **state)
+{
+    static const struct refusal rows[] = {
+        {WARM("\"never\""), "spec.warmup[0].cron"},
+        {WARM("\"@daily\",\"for_ms\":\"25h\""), "spec.warmup[0].for_ms"},
+        {WARM("\"@daily\",\"instances\":0"), "spec.warmup[0].instances"},
+        {WARM("\"@daily\",\"instances\":5"),
+         "spec.warmup[0].instances: 5 is more than max_instances, 4"},
+        {WARM("\"@daily\",\"min\":1"), "spec.warmup[0].min"},
+        {"{" WASM ",\"warmup\":[{\"cron\":\"@daily\"}]}", "spec.warmup: a module"},
+        {"{" PYTHON ",\"prewarm\":\"on\"}", "spec.prewarm"},
+        {"{" PYTHON ",\"gpus\":1}", "spec.gpu_model: expected a model"},
+        {"{" PYTHON ",\"gpu_model\":\"h100\"}", "spec.gpu_model: no GPU is asked for"},
+        {"{" PYTHON ",\"gpus\":-1}", "spec.gpus"},
+        {"{" WASM ",\"gpus\":1,\"gpu_model\":\"h100\"}", "spec.gpus: a module"},
+    };
+
+    (void)state;
+    assert_refused(rows, SYN_LEN(rows));
+}
+
+static const struct syn_zone *
+find_utc(void *self, const char *name)
+{
+    (void)self;
+    return syn_str_eq(name, "UTC") ? syn_zone_utc() : NULL;
+}
+
+#define HOUR_MS INT64_C(3600000)
+
+/* From eight to nine two, from half past eight to ten three, and at ten it is called. */
+static void
+test_what_schedules_say(void **state)
+{
+    static const struct {
+        int64_t minute, instances, until;
+    } rows[] = {{0, 0, 480},   {479, 0, 480}, {480, 2, 510},  {509, 2, 510},
+                {510, 3, 540}, {599, 3, 600}, {600, 0, 1920}, {1930, 2, 1950}};
+    const struct syn_zone_source zones = {find_utc, NULL};
+    const int64_t day = INT64_C(20000) * 24 * HOUR_MS;
+    int64_t until;
+    struct syn_err err;
+    SYN_JSON(spec);
+
+    (void)state;
+    spec = parse("{" PYTHON ",\"warmup\":[{\"cron\":\"0 8 * * *\",\"for_ms\":\"1h\","
+                 "\"instances\":2},{\"cron\":\"30 8 * * *\",\"for_ms\":\"90m\",\"instances\":3}],"
+                 "\"triggers\":[{\"type\":\"http\",\"path\":\"/\"},{\"type\":\"schedule\","
+                 "\"cron\":\"0 12 * * *\"},{\"type\":\"schedule\",\"cron\":\"0 10 * * *\"}]}");
+    assert_int_equal(syn_function_spec_check(spec, NULL, &err), SYN_OK);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        assert_int_equal(syn_function_warmup_at(spec, &zones, day + rows[i].minute * 60000, &until),
+                         rows[i].instances);
+        assert_int_equal((until - day) / 60000, rows[i].until);
+    }
+    assert_int_equal(syn_function_fire(spec, &zones, day), day + 10 * HOUR_MS);
+    assert_int_equal(syn_function_fire(spec, &zones, day + 10 * HOUR_MS), day + 12 * HOUR_MS);
+    assert_done(syn_json_set_take(spec, "triggers", json_array(), &err), &err);
+    assert_int_equal(syn_function_fire(spec, &zones, day), 0);
+    assert_done(syn_json_set_take(spec, "warmup", json_array(), &err), &err);
+    assert_int_equal(syn_function_warmup_at(spec, &zones, day, &until), 0);
+    assert_true(until == INT64_MAX);
+}
+
 static void
 test_methods_part_routes(void **state)
 {
@@ -234,6 +304,9 @@ test_what_makes_a_version(void **state)
     assert_true(syn_function_spec_same(a, b));
     assert_done(syn_json_set_take(b, "destinations", json_object(), &err), &err);
     assert_true(syn_function_spec_same(a, b));
+    assert_done(syn_json_set_str(b, "prewarm", "off", &err), &err);
+    assert_done(syn_json_set_take(b, "warmup", json_pack("[{}]"), &err), &err);
+    assert_true(syn_function_spec_same(a, b));
     assert_done(syn_json_set_i64(b, "timeout_ms", 5, &err), &err);
     assert_false(syn_function_spec_same(a, b));
 }
@@ -246,6 +319,8 @@ main(void)
         cmocka_unit_test(test_runtimes),
         cmocka_unit_test(test_what_is_refused_says_where),
         cmocka_unit_test(test_events_and_destinations_are_checked),
+        cmocka_unit_test(test_warmups_are_checked),
+        cmocka_unit_test(test_what_schedules_say),
         cmocka_unit_test(test_methods_part_routes),
         cmocka_unit_test(test_what_makes_a_version),
     };

@@ -336,6 +336,14 @@ note(const struct syn_autoscale_rule *rule, const struct syn_autoscale_state *st
     return rc < 0 ? rc : syn_json_set_take(status, "autoscale", doc, err);
 }
 
+static void
+look_ahead(const struct syn_service_ahead *ahead, struct syn_autoscale_rule *rule)
+{
+    rule->min = SYN_MIN(SYN_MAX(rule->min, ahead->least), rule->max);
+    if (ahead->idle_ms > 0)
+        rule->idle_ms = ahead->idle_ms;
+}
+
 int
 service_autoscale_step(const struct service_scale_view *view, json_t *status,
                        struct syn_autoscale_decision *ret, struct syn_err *err)
@@ -352,6 +360,8 @@ service_autoscale_step(const struct service_scale_view *view, json_t *status,
 
     if (rc < 0)
         return rc;
+    if (view->view->ahead != NULL)
+        look_ahead(view->view->ahead, &scale.rule);
     samples = syn_calloc(view->count + 1, sizeof(*samples));
     if (!samples)
         return SYN_FAIL(err, SYN_E_NOMEM, "scaling a service: out of memory");

@@ -717,6 +717,40 @@ test_scales_by_schedule(void **state)
     world_free(world);
 }
 
+/* What will be called is there before, and what will not for long goes sooner. */
+static void
+test_ahead_of_calls(void **state)
+{
+    struct world *world = world_new(
+        "{\"image\":\"synor://img\",\"port\":80,\"update_deadline_ms\":60000,"
+        "\"cpu_millicores\":500,\"autoscale\":{\"min\":0,\"max\":3,\"every_ms\":1000,"
+        "\"idle_ms\":60000,\"down\":{\"stabilise_ms\":0,\"period_ms\":0}" BY_REQUESTS "}}");
+    struct syn_service_ahead ahead = {.idle_ms = 10000};
+
+    (void)state;
+    world->requests = 1000;
+    run(world, 5, 0);
+    assert_int_equal(wanted(world), 1);
+    world->requests = 0;
+    run(world, 20, 0);
+    assert_int_equal(wanted(world), 1); /* as the spec says */
+    world->ahead = &ahead;
+    run(world, 2, 0);
+    assert_int_equal(wanted(world), 0);
+    ahead.least = 2;
+    run(world, 2, 0);
+    assert_int_equal(wanted(world), 2);
+    run(world, 100, 0);
+    assert_int_equal(wanted(world), 2); /* however long nobody calls */
+    ahead.least = 9;
+    run(world, 2, 0);
+    assert_int_equal(wanted(world), 3); /* no more than may be */
+    ahead.least = 0;
+    run(world, 3, 0);
+    assert_int_equal(wanted(world), 0);
+    world_free(world);
+}
+
 /* ---- what ends and is not started again ---- */
 
 #define ENDS(restart, replicas)                          \
@@ -878,6 +912,7 @@ main(void)
         cmocka_unit_test(test_needs_networks),
         cmocka_unit_test(test_scales_by_what_is_scraped),
         cmocka_unit_test(test_scales_by_schedule),
+        cmocka_unit_test(test_ahead_of_calls),
         cmocka_unit_test(test_what_ended_well_is_not_restarted),
         cmocka_unit_test(test_what_is_never_restarted_may_fail),
         cmocka_unit_test(test_never_is_of_programs_not_of_nodes),

@@ -37,6 +37,7 @@ struct world {
     int64_t jobs;     /* that each replica tells, as "custom:jobs"; < 0: unknown */
     const struct syn_zone_source *zones;
     struct syn_service_loads loads;
+    const struct syn_service_ahead *ahead;     /* of calls; NULL: nothing is known */
     const struct syn_service_answers *answers; /* of both versions; NULL: unknown */
 };
 
@@ -167,6 +168,7 @@ view_of(const struct world *world)
         .observing_since_ms = NOW_MS,
         .zones = world->zones,
         .loads = &world->loads,
+        .ahead = world->ahead,
     };
 }
 

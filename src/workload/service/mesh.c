@@ -36,6 +36,35 @@ static const struct syn_field mesh_fields[] = {
 /* clang-format on */
 const struct syn_schema service_mesh_schema = SYN_SCHEMA("ServiceMesh", mesh_fields);
 
+/* ---- addresses ---- */
+
+bool
+syn_mesh_address6(const char *address, char out[SYN_MESH_SIZE6])
+{
+    const int prefix = (int)strcspn(SYN_MESH_NETWORK6, "/");
+    unsigned bytes[4] = {0};
+    char high[8] = "", low[8] = "";
+
+    for (size_t i = 0; i < SYN_LEN(bytes); i++) {
+        size_t len = strspn(address, "0123456789");
+
+        if (len == 0 || len > 3 || address[len] != (i < 3 ? '.' : '\0'))
+            return false;
+        for (; len > 0; len--)
+            bytes[i] = 10 * bytes[i] + (unsigned)(*address++ - '0');
+        if (bytes[i] > UINT8_MAX)
+            return false;
+        address += i < 3;
+    }
+    /* In the one form that everybody writes: no zeros in front. */
+    if (bytes[0] + bytes[1] > 0)
+        (void)snprintf(high, sizeof(high), "%x:", bytes[0] << 8 | bytes[1]);
+    if (high[0] != '\0' || bytes[2] + bytes[3] > 0)
+        (void)snprintf(low, sizeof(low), "%x", bytes[2] << 8 | bytes[3]);
+    (void)snprintf(out, SYN_MESH_SIZE6, "%.*s%s%s", prefix, SYN_MESH_NETWORK6, high, low);
+    return true;
+}
+
 /* ---- entries ---- */
 
 /* Of whom one speaks. */

@@ -234,6 +234,35 @@ specs_say_who_may(void **state)
     }
 }
 
+static void
+addresses_of_both_families_follow_from_each_other(void **state)
+{
+    static const struct {
+        const char *four, *six;
+    } rows[] = {
+        {"10.127.94.12", "fd53:796e:6f72::a7f:5e0c"},
+        {"10.127.0.1", "fd53:796e:6f72::a7f:1"},
+        {"10.0.0.0", "fd53:796e:6f72::a00:0"},
+        {"0.0.0.0", "fd53:796e:6f72::"},
+        {"255.255.255.255", "fd53:796e:6f72::ffff:ffff"},
+        {"", NULL},
+        {"10.127.0", NULL},
+        {"10.127.0.1.2", NULL},
+        {"10.127.0.256", NULL},
+        {"10.127.0.0001", NULL},
+        {"fd00::1", NULL},
+        {"10.127..1", NULL},
+    };
+    char out[SYN_MESH_SIZE6];
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        assert_int_equal(syn_mesh_address6(rows[i].four, out), rows[i].six != NULL);
+        if (rows[i].six != NULL)
+            assert_string_equal(out, rows[i].six);
+    }
+}
+
 int
 main(void)
 {
@@ -242,6 +271,7 @@ main(void)
         cmocka_unit_test(entries_mean_whom_they_name),
         cmocka_unit_test(accounts_hear_of_what_any_of_theirs_may_call),
         cmocka_unit_test(names_are_whole),
+        cmocka_unit_test(addresses_of_both_families_follow_from_each_other),
         cmocka_unit_test(specs_say_who_may),
         cmocka_unit_test(specs_say_how_it_is_called),
         cmocka_unit_test(routes_are_checked),

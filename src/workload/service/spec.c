@@ -86,7 +86,7 @@ static const struct syn_field function_fields[] = {
      .fallback = "\"\"", .help = "what its version begins with; \"\" any"},
     {.name = "env", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_ENV_MAX, .fallback = "{}",
      .help = "variables of the platform's own"},
-    {.name = "start", .kind = SYN_FIELD_STR, .choices = "cold", .fallback = "\"cold\"",
+    {.name = "start", .kind = SYN_FIELD_STR, .choices = "cold|zygote", .fallback = "\"cold\"",
      .help = "how its instances may be started; one that its node cannot start so starts cold"},
 };
 static const struct syn_schema function_schema = SYN_SCHEMA("ServiceFunction", function_fields);
@@ -139,8 +139,8 @@ static const struct syn_field spec_fields[] = {
     SYN_CARD_FIELDS,
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where it may run; \"\" anywhere"},
-    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata", .fallback = "\"auto\"",
-     .help = "the sandbox"},
+    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata|namespace", .fallback = "\"auto\"",
+     .help = "the sandbox; namespace: of functions alone"},
     {.name = "stop_grace_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "10000",
      .help = "time to end after a stop signal"},
     {.name = "drain_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "10000",
@@ -475,6 +475,10 @@ check_spec(json_t *spec, bool derived, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.function: the platform makes services of functions; use synor "
                         "compute function deploy");
+    if (read.isolation == SYN_ISOLATION_NAMESPACE && !derived)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.isolation: namespace is for functions: expected auto, gvisor, runc "
+                        "or kata");
     if (!derived || !syn_str_eq(read.image, SYN_SERVICE_HOST_IMAGE))
         rc = check_image(read.image, err);
     if (rc == SYN_OK)

@@ -20,6 +20,9 @@ struct syn_cli_up {
     const char *publish;              /* --publish: "ADDRESS", "ADDRESS:FIRST-LAST", "none" */
     uint16_t http_port, https_port;   /* of the shared fronts; 0: the default */
     const char *function_listen; /* where functions are called; NULL: a free port of this machine */
+    const char *function_tls_listen;       /* the same by TLS; NULL: nowhere */
+    const char *const *function_tls_certs; /* CERTIFICATE[,KEY], NULL-ended */
+    const char *function_access_log;       /* file, "-", "none"; "": one of the platform's own */
     const char *acme_directory, *acme_contact, *acme_ca; /* who gives certificates; NULL: nobody */
     const char *region;
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
@@ -28,6 +31,7 @@ struct syn_cli_up {
     const char *gpu_sharing;     /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;       /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
     const char *runtime;         /* native or container; NULL: native */
+    const char *containerd;      /* socket of one that is there; NULL: the node's own */
     const char *dns;             /* of instances: forward, own or off; NULL: forward */
     const char *mesh;            /* where other nodes reach this one's: ADDRESS:PORT, none; NULL */
     const char *service_network; /* of services' virtual addresses; NULL: the usual one */
@@ -36,9 +40,10 @@ struct syn_cli_up {
     bool without_key;        /* start although the key of some content is not given */
     bool insecure;           /* plain HTTP on a loopback address */
     bool log_json;
-    bool webhook_private; /* functions may tell their ends to private networks */
-    bool with_agent;      /* up: true; server: false */
-    int ready_fd;         /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
+    bool webhook_private;   /* functions may tell their ends to private networks */
+    bool namespace_sandbox; /* its provider allows it */
+    bool with_agent;        /* up: true; server: false */
+    int ready_fd;           /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
 };
 
 struct syn_cli_agent {
@@ -53,11 +58,13 @@ struct syn_cli_agent {
     const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
     const char *runtime;     /* native or container; NULL: native */
+    const char *containerd;  /* socket of one that is there; NULL: the node's own */
     const char *dns;         /* of instances: forward, own or off; NULL: forward */
     const char *mesh;        /* where other nodes reach this one's: ADDRESS:PORT, none; NULL */
     const char *name;        /* of the node; NULL: the host's */
     const char *log_level;
     int64_t cache_bytes_max; /* of content on disk; 0: the default */
+    bool namespace_sandbox;  /* its provider allows it */
     bool log_json;
 };
 
@@ -93,6 +100,10 @@ struct syn_cli_host {
     /** Look at this machine; *ret is {"checks": [{id,name,state,detail,fix}], ...}, owned by the
      * caller. */
     int (*doctor)(json_t **ret, struct syn_err *err);
+    /** What a containerd that is there needs to be told for the node of `data_dir`; `config`: the
+     * text of its configuration. */
+    int (*runtime_config)(const char *data_dir, const char *config, struct syn_buf *out,
+                          struct syn_err *err);
     /** Simulate a cluster; *ret is the report of docs/sim.md, owned by the caller, `plot` (may be
      * NULL) gets a picture. */
     int (*simulate)(const struct syn_cli_sim *given, json_t **ret, struct syn_buf *plot,

@@ -15,7 +15,8 @@ struct syn_daemon_options {
     const char *publish; /* where services are published; server.h says how */
     uint16_t http_port, https_port;
     const char *acme_directory, *acme_contact, *acme_ca;
-    const char *function_listen;
+    const char *function_listen, *function_tls_listen, *function_access_log; /* server.h says how */
+    const char *const *function_tls_certs;
     const char *region;
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
     int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
@@ -23,6 +24,7 @@ struct syn_daemon_options {
     const char *gpu_sharing;     /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;       /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
     const char *runtime;         /* "native" or "container"; NULL: native */
+    const char *containerd;      /* of one that is there, as the operator says; NULL: our own */
     const char *dns;             /* of instances: forward, own or off; NULL: forward */
     const char *mesh;            /* where other nodes reach this one's mesh; agent.h says how */
     const char *service_network; /* of services' virtual addresses; NULL: 10.127.0.0/16 */
@@ -35,11 +37,16 @@ struct syn_daemon_options {
     int64_t cache_bytes_max; /* of the agent's content on disk; 0: its default */
     bool insecure;
     bool log_json;
-    bool webhook_private; /* as server.h has it */
-    bool with_agent;      /* the server brings its own agent */
-    int ready_fd;         /* gets "ready\n", or "error: ...\n"; -1: nobody waits */
+    bool webhook_private;   /* as server.h has it */
+    bool namespace_sandbox; /* of the node: agent.h says what for */
+    bool with_agent;        /* the server brings its own agent */
+    int ready_fd;           /* gets "ready\n", or "error: ...\n"; -1: nobody waits */
 };
 
+/** What a containerd that is there already lacks to be used by the node of `data_dir`. `config`:
+ * the text of its configuration. UNSUPPORTED, NOMEM. */
+SYN_MUST int syn_daemon_runtime_config(const char *data_dir, const char *config,
+                                       struct syn_buf *out, struct syn_err *err);
 /** Run a server (and an agent with it) until SIGTERM or SIGINT. Returns the exit status. */
 int syn_daemon_up(const struct syn_daemon_options *options);
 /** Run an agent alone until SIGTERM or SIGINT. Returns the exit status. */

@@ -8,9 +8,13 @@
 
 /** Borrowed for the call; NULL or 0 means the default. */
 struct syn_function_gateway_options {
-    const char *data_dir;     /* its own: gateway.sock and modules/ are made there */
-    const char *server;       /* path of the server's Unix socket */
-    const char *listen;       /* "ADDRESS:PORT" for clients; NULL: the Unix socket alone */
+    const char *data_dir;   /* its own: gateway.sock and modules/ are made there */
+    const char *server;     /* path of the server's Unix socket */
+    const char *listen;     /* "ADDRESS:PORT" for clients; NULL: the Unix socket alone */
+    const char *tls_listen; /* the same by TLS 1.3, with certificates that the server gives */
+    /** A line for each request of a client goes to this file; "-": standard output; "": access.log
+     *  in `data_dir`, which is rotated; NULL, "none": nowhere. */
+    const char *access_log;
     const char *wasm_library; /* where Wasmtime is; NULL: where scripts/setup puts it */
     unsigned guest_threads;   /* for guests that are not done at once; 0: 4 */
     int64_t stop_ms;          /* what runs may take after SIGTERM; 0: 10 s */
@@ -18,8 +22,8 @@ struct syn_function_gateway_options {
     bool log_json;
 };
 
-/** Serve until SIGTERM or SIGINT, then finish what runs. The process' only entry: it gives up every
- * privilege. Returns the exit status. */
+/** Serve until SIGTERM or SIGINT, then finish what runs. SIGHUP opens the access log anew. The
+ * process' only entry: it gives up every privilege. Returns the exit status. */
 int syn_function_gateway_run(const struct syn_function_gateway_options *options);
 /** `synor function-gateway --data-dir DIR --server SOCKET ...`: what a keeper starts. */
 int syn_function_gateway_main(int argc, char **argv);
@@ -32,7 +36,8 @@ struct syn_function_keeper_options {
     const char *program;   /* NULL: this one */
     const char *data_dir;
     const char *server;
-    const char *listen;
+    const char *listen, *tls_listen;
+    const char *access_log;
     const char *log_level;
     bool log_json;
 };

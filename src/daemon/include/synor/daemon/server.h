@@ -29,6 +29,13 @@ struct syn_server_options {
      *  nobody. Where it is called, "127.0.0.1:9080" (port 0: a free one); "none": by the API alone;
      *  NULL: the first free port of this machine from 9080 on, which is kept. And its log. */
     const char *function_program, *function_listen;
+    /** The same by TLS, "0.0.0.0:9443"; NULL: nowhere. Certificates of the operator's own, a file
+     *  each, or CERTIFICATE,KEY; NULL-ended, or NULL. */
+    const char *function_tls_listen;
+    const char *const *function_tls_certs;
+    /** Of its clients' requests: a file, "-" (standard output), "none"; "", which is the default:
+     *  function/access.log in the data folder, rotated. */
+    const char *function_access_log;
     const char *log_level;
     bool log_json;
     bool webhook_private; /* functions may tell their ends to private networks and this machine */

@@ -153,7 +153,7 @@ enum syn_balancer_mesh {
 
 /** OUT: whose address it is. Others are not heard. */
 struct syn_balancer_caller {
-    const char *address; /* IPv4, without a port */
+    const char *address; /* without a port */
     const char *name;
 };
 
@@ -187,8 +187,10 @@ struct syn_balancer_match {
 };
 
 struct syn_balancer_frontend {
-    const char *id;      /* unique */
-    const char *address; /* "127.0.0.1:8080", "[::]:443"; unique */
+    const char *id; /* unique */
+    /** "127.0.0.1:8080"; unique. "[::]:443": every address of both families, but in a mesh of IPv6
+     *  alone, so that there may be a front of IPv4 at the same port. */
+    const char *address;
     enum syn_balancer_mode mode;
     bool accept_proxy;       /* PROXY protocol is required of clients */
     unsigned https_port;     /* HTTP: redirect everything to https at this port; 0: not */

@@ -2,6 +2,7 @@
 #ifndef SYNOR_INFRA_GRPC_TESTING_H
 #define SYNOR_INFRA_GRPC_TESTING_H
 
+#include <synor/base/buf.h>
 #include <synor/base/core.h>
 
 struct grpc_server;
@@ -19,11 +20,16 @@ struct grpc_server;
  *  /t/Leave     an echo and GOAWAY         /t/HangUp     the connection is closed
  *  /t/Garbage   bytes that are no frame    /t/Flood      messages without end
  *
+ *  What is canned under a path of a service's own; of such a path without it UNIMPLEMENTED.
  *  And /grpc.health.v1.Health/Check: "" serves, "down" does not, "stall" gets no answer, of another
  *  name nothing is known. */
 struct grpc_server *grpc_server_start(const char *dir);
 /** "unix:..." or "tcp:..." */
 const char *grpc_server_address(const struct grpc_server *server);
+/** From now on this message answers every call of `path`. Thread: any. */
+void grpc_server_can(struct grpc_server *server, const char *path, const void *message, size_t len);
+/** The requests to `path` since it was canned, one after the other. Thread: any. */
+void grpc_server_asked(struct grpc_server *server, const char *path, struct syn_buf *ret);
 /** Connections accepted so far. */
 unsigned grpc_server_connections(const struct grpc_server *server);
 /** Bytes of messages sent so far. */

@@ -16,18 +16,36 @@ typedef int (*syn_http_head_fn)(struct syn_http_req *req, void *ctx, int64_t *re
 
 /** Serve every request with `row` (kind LOOP; its method and pattern are only names) and no other:
  * nothing is routed, decoded or authenticated, and every answer has `x-request-id`. Before the
- * first listener. `head` may be NULL. Returns 0; CONFLICT: there are other rows. */
+ * first listener. `head` may be NULL. With the option `http2` clients may speak
+ * HTTP/2: by TLS as they ask for it, else to who begins with it (prior knowledge). Returns 0;
+ * CONFLICT: there are other rows. */
 SYN_MUST int syn_http_server_catch(struct syn_http_server *server, const struct syn_http_route *row,
                                    syn_http_head_fn head, void *ctx, struct syn_err *err);
-/** Serve, without TLS, what connects to the socket `fd`, which is bound. Owns it from the call on.
- */
-SYN_MUST int syn_http_listen_fd_take(struct syn_http_server *server, int fd, struct syn_err *err);
+/** How a request ended. */
+struct syn_http_done {
+    int status;           /* 499: the client went before there was an answer */
+    bool cut;             /* the answer was begun and did not get out whole */
+    int64_t sent_bytes;   /* of the answer's body */
+    int64_t duration_us;  /* from the end of the request's head */
+    const char *protocol; /* "HTTP/1.1", "HTTP/2" */
+};
+/** Called once for every request when it has ended, before its identity is dropped. The request's
+ * verb and target are NULL when its head could not be read. */
+typedef void (*syn_http_done_fn)(struct syn_http_req *req, const struct syn_http_done *done,
+                                 void *ctx);
+/** Tell of each request; of a server that serves all alike, before the first listener. */
+void syn_http_server_tell(struct syn_http_server *server, syn_http_done_fn fn, void *ctx);
+
+/** Serve, by TLS unless that is NULL, what connects to the socket `fd`, which is bound. Owns it
+ * from the call on. */
+SYN_MUST int syn_http_listen_fd_take(struct syn_http_server *server, int fd,
+                                     const struct syn_http_tls *tls, struct syn_err *err);
 /** Bind a TCP socket to "ADDRESS:PORT" of any interface, to be shared with others that do the same
  * (SO_REUSEPORT). *ret_port may be NULL. */
 SYN_MUST int syn_http_bind(const char *address, int *ret_fd, uint16_t *ret_port,
                            struct syn_err *err);
 
-/** As sent: "HEAD", "OPTIONS". */
+/** As sent: "HEAD", "OPTIONS". Of these two, NULL where syn_http_done_fn says so. */
 const char *syn_http_req_verb(const struct syn_http_req *req);
 /** As sent: the path of *ret_path bytes and what follows it, a '?' and the query, if there is one.
  */

@@ -14,6 +14,7 @@
 #include <synor/base/schema.h>
 #include <synor/infra/http_req.h>
 #include <synor/infra/metrics.h>
+#include <synor/infra/tls_hosts.h>
 
 struct syn_http_server;
 
@@ -80,7 +81,7 @@ typedef int (*syn_http_authenticate_fn)(void *ctx, struct syn_http_req *req,
 /** 0 means the default. */
 struct syn_http_limits {
     size_t head_bytes_max;    /* 16 KiB: request line and headers */
-    unsigned conns_max;       /* 4096; more are closed at once */
+    unsigned conns_max;       /* 4096; more are closed at once; of HTTP/2 as many requests, too */
     int64_t handshake_ms;     /* 10 s for a TLS handshake */
     int64_t head_ms;          /* 10 s from the first byte to the end of the head */
     int64_t idle_ms;          /* 60 s between requests */
@@ -94,14 +95,16 @@ struct syn_http_limits {
 struct syn_http_options {
     struct syn_loop *loop;
     struct syn_pool *pool;                 /* needed only by POOL and UPLOAD routes */
+    struct syn_pool *handshakes;           /* TLS handshakes; NULL: on the loop */
     struct syn_metrics *metrics;           /* may be NULL */
+    bool http2;                            /* see syn_http_server_catch() */
     syn_http_authenticate_fn authenticate; /* NULL: only public routes are served */
     void *authenticate_ctx;
     struct syn_http_limits limits;
 };
 
-/** Loop, pool, metrics and hooks must outlive the server. Has SIGPIPE ignored from then on. Thread:
- * the loop's, for every function here. */
+/** Loop, pools, metrics and hooks must outlive the server. Has SIGPIPE ignored from then on.
+ * Thread: the loop's, for every function here. */
 SYN_MUST int syn_http_server_new(const struct syn_http_options *options,
                                  struct syn_http_server **ret_server, struct syn_err *err);
 /** Cut every connection, wait for handlers that still run on the pool, free. Blocks for those. */
@@ -125,6 +128,8 @@ SYN_MUST int syn_http_listen_unix(struct syn_http_server *server, const char *pa
 struct syn_http_tls {
     const char *cert_path;
     const char *key_path;
+    /** In place of both: certificates by name, watched. */
+    struct syn_tls_hosts *hosts;
 };
 
 /** Listen at "ADDRESS:PORT" or "[V6]:PORT"; port 0 picks one. `tls` NULL: plain, loopback only

@@ -33,7 +33,8 @@ enum syn_isolation {
     SYN_ISOLATION_AUTO, /* whatever the node prefers */
     SYN_ISOLATION_GVISOR,
     SYN_ISOLATION_RUNC,
-    SYN_ISOLATION_KATA, /* a machine of its own; by a container runtime */
+    SYN_ISOLATION_KATA,      /* a machine of its own; by a container runtime */
+    SYN_ISOLATION_NAMESPACE, /* forked from a zygote; who does not say never gets it */
     SYN_ISOLATION_COUNT,
 };
 

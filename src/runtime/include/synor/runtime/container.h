@@ -4,6 +4,7 @@
 #ifndef SYNOR_RUNTIME_CONTAINER_H
 #define SYNOR_RUNTIME_CONTAINER_H
 
+#include <synor/base/buf.h>
 #include <synor/runtime/runtime_ops.h>
 
 struct syn_container;
@@ -37,7 +38,9 @@ void syn_container_look(struct syn_container_report *ret);
 bool syn_container_has_class(const struct syn_container_report *report, const char *name);
 
 /** Owner: *ret_container is the caller's; options are copied, the images borrowed.
- *  Returns 0; INVALID, NOMEM, IO. */
+ *  Blocks: of a containerd that is there already it asks what that has.
+ *  Returns 0; INVALID, NOMEM, IO; of one that is there already UNSUPPORTED with what it lacks, and
+ *  UNAVAILABLE when it does not answer. */
 SYN_MUST int syn_container_new(const struct syn_container_options *options,
                                struct syn_container **ret_container, struct syn_err *err);
 /** Instances go on, and our containerd with them; without any it ends. NULL is fine. Returns NULL.
@@ -46,6 +49,19 @@ struct syn_container *syn_container_free(struct syn_container *container);
 /** Remove every pod that none of the folders in `instances` stands for: what an agent left that was
  *  killed between the two. Call it first. Returns 0; the first error, after all was tried. */
 SYN_MUST int syn_container_sweep(struct syn_container *container, struct syn_err *err);
+/** What it runs things by now: as syn_container_look(), or what a containerd that is there already
+ *  has for us. Thread: any. */
+void syn_container_classes(const struct syn_container *container, struct syn_container_report *ret);
+/** A containerd that is there already does not answer just now, or cannot be used any more; `err`
+ *  says why. Thread: any. Blocks: no. */
+bool syn_container_away(const struct syn_container *container, struct syn_err *err);
+/** "unix:PATH" of what an operator says: unix:///PATH, or a socket's path. INVALID. */
+SYN_MUST int syn_container_parse(const char *text, char *out, size_t cap, struct syn_err *err);
+/** What a containerd that is there already has to be configured with, for `root`: TOML with its
+ *  explanations. `config`: the text of its configuration; "": it has none.
+ *  Returns 0; UNSUPPORTED of a configuration that it does not know; NOMEM. */
+SYN_MUST int syn_container_config(const char *root, const char *config, struct syn_buf *out,
+                                  struct syn_err *err);
 /** The driver's face. Borrowed: valid until syn_container_free(). Thread: any one at a time per
  * instance. */
 struct syn_runtime syn_container_runtime(struct syn_container *container);

@@ -41,7 +41,8 @@ int syn_exec_fd(const struct syn_exec *exec);
 /** Deliver a signal to the program. Returns 0, also when it has ended; CONFLICT while it has not
  * begun; IO. */
 SYN_MUST int syn_exec_signal(struct syn_exec *exec, int signo, struct syn_err *err);
-/** Tell a program on a terminal that the terminal's size has changed. */
+/** Tell a program on a terminal that the terminal's size has changed. Blocks: while it has not
+ *  begun, but not for long. */
 void syn_exec_resized(struct syn_exec *exec);
 /** How it ended. Blocks: until it has. */
 void syn_exec_result(struct syn_exec *exec, struct syn_exec_result *ret);

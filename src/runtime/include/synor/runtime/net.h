@@ -50,6 +50,9 @@ struct syn_net_options {
     /** "10.200.0.0/16" and "fd00:1::/48": every address that is handed out lies in them. NULL: what
      *  the node does not use, chosen once and kept. `none` for pool6: no IPv6. */
     const char *pool4, *pool6;
+    /** The network of services' addresses of IPv6, which are diverted within it: the node takes
+     *  what its instances send there for its own. NULL: none are. */
+    const char *services6;
     uint8_t net_prefix; /* of one account's share of pool4; 0: 24 */
     const struct syn_net_open *open;
     size_t open_count;
@@ -164,9 +167,10 @@ SYN_MUST int syn_net_sweep(struct syn_net *net, syn_net_keep_fn keep, void *arg,
                            struct syn_err *err);
 
 /** What instances send by TCP to an address and port, which are no machine's, comes to a port of
- *  this node instead; who listens there is told the first address (SO_ORIGINAL_DST). */
+ *  this node instead. Who listens there is told where it was sent: of IPv4 by SO_ORIGINAL_DST, of
+ *  IPv6 as his own address, which is the first one, with his own port. */
 struct syn_net_divert {
-    const char *address; /* IPv4 */
+    const char *address; /* IPv4, or IPv6 within services6 */
     uint16_t port;
     uint16_t to;
 };

@@ -74,8 +74,8 @@ struct syn_instance_spec {
     const char *id;     /* syn_name_ok() */
     const char *dir;    /* absolute; created by prepare(), owned by the driver until destroy() */
     const char *rootfs; /* NULL: the host's /usr read-only; else an unpacked image's root folder */
-    const char *isolation;   /* "auto" (or NULL), "gvisor", "runc", "kata": what is not here is
-                                UNSUPPORTED */
+    const char *isolation;   /* "auto" (or NULL), "gvisor", "runc", "kata", "namespace": what is not
+                                here is UNSUPPORTED */
     const char *const *argv; /* NULL-ended, argv[0] a path inside or a name found in PATH */
     const char *const *env; /* NULL-ended "NAME=value"; PATH, HOME, TMPDIR are added when missing */
     const char *cwd;        /* default /synor/scratch */
@@ -198,8 +198,8 @@ struct syn_instance_paths {
 
 /** What a driver chose and found. Strings live as long as the driver. */
 struct syn_runtime_info {
-    const char *driver;   /* "native", "container" */
-    const char *sandbox;  /* "gvisor", "runc", "kata" */
+    const char *driver;   /* "native", "container", "zygote" */
+    const char *sandbox;  /* "gvisor", "runc", "kata", "namespace" */
     const char *version;  /* the sandbox's own */
     const char *platform; /* "systrap", "ptrace"; "" for runc */
     const char *detail;   /* one sentence: why this one */
@@ -265,7 +265,7 @@ struct syn_runtime_ops {
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
 
-    /** What isolates it: "gvisor", "runc", "kata". Static, or valid until close(). */
+    /** What isolates it: "gvisor", "runc", "kata", "namespace". Static, or valid until close(). */
     const char *(*isolation)(const struct syn_instance *instance);
 
     /** Where it is on the account's bridge, from prepare() on; NULL when it is on none. Borrowed
@@ -294,8 +294,8 @@ struct syn_runtime {
     void *self;
 };
 
-/** Which driver made this instance folder: "native", "container"; "" while it is not prepared, when
- *  any one may destroy it. Static. Blocks: reads a small file. */
+/** Which driver made this instance folder: "native", "container", "zygote"; "" while it is not
+ * prepared, when any one may destroy it. Static. Blocks: reads a small file. */
 const char *syn_runtime_driver_of(const char *dir);
 /** "oom-killed" and so on. */
 const char *syn_exit_reason_name(enum syn_exit_reason reason);

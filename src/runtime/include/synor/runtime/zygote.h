@@ -11,6 +11,8 @@
 #include <synor/base/err.h>
 
 #define SYN_ZYGOTE_INSTANCES_MAX 256
+/** The control group of an instance, by its id. */
+#define SYN_ZYGOTE_GROUP "/synor/fork-%s"
 /** The instance has not ended. */
 #define SYN_ZYGOTE_RUNS 1
 
@@ -26,8 +28,8 @@ struct syn_zygote_options {
 /** What one instance is. Borrowed for the call. */
 struct syn_zygote_spec {
     const char *id;         /* syn_name_ok(), of one instance at a time on the machine */
-    const char *code;       /* folder of the host that is shown read-only at /synor/code */
-    const char *layer;      /* the same at /synor/layer; NULL: none */
+    const char *code;       /* folder or file of the host, shown read-only at /synor/code */
+    const char *layer;      /* a folder, the same at /synor/layer; NULL: none */
     const char *const *env; /* NULL-ended "NAME=value"; all that it has */
     uint32_t host_uid;      /* whose its processes are on the node; 65536 or more, its own */
     int64_t memory_bytes;   /* > 0, as what follows */
@@ -35,7 +37,8 @@ struct syn_zygote_spec {
     int64_t cpu_millicores;
     int64_t scratch_bytes; /* of /tmp, which is of its memory */
     int door;              /* a socket that listens, and all that it hears of the world */
-    int log;               /* its standard output and error */
+    int log;               /* its standard output, and its standard error, unless that has */
+    int errors;            /* > 0: one of its own */
 };
 
 /** Start the interpreter. Blocks: until it is ready, tens of ms.
@@ -45,6 +48,9 @@ SYN_MUST int syn_zygote_open(const struct syn_zygote_options *options, struct sy
                              struct syn_err *err);
 /** Kill all instances and the interpreter; nothing is left. NULL is fine. Returns NULL. */
 struct syn_zygote *syn_zygote_close(struct syn_zygote *zygote);
+
+/** Of the interpreter itself. */
+pid_t syn_zygote_pid(const struct syn_zygote *zygote);
 
 /** Fork an instance, which loads its function and answers at the door. While it does it has a core
  * at least. Thread: any. Blocks: milliseconds.

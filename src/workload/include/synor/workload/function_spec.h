@@ -9,6 +9,7 @@
 #include <synor/orchestration/cost.h>
 
 #define SYN_FUNCTION_TRIGGERS_MAX    32
+#define SYN_FUNCTION_WARMUPS_MAX     8
 #define SYN_FUNCTION_ENV_MAX         256
 #define SYN_FUNCTION_ENV_BYTES_MAX   4096 /* names and values together, as others have it */
 #define SYN_FUNCTION_SECRETS_MAX     64
@@ -83,6 +84,8 @@ struct syn_function_spec {
     const char *code;    /* "synor://..."; "" for images */
     const char *layer;   /* "synor://..." of what the code depends on; "": nothing */
     int64_t memory_bytes;
+    int64_t gpus; /* of an instance, for as long as it is ready */
+    const char *gpu_model;
     int64_t cpu_millicores;
     int64_t scratch_bytes;
     int64_t timeout_ms;
@@ -102,6 +105,7 @@ struct syn_function_spec {
     int64_t max_budget; /* of a billing period; 0: as much as the account has */
     int64_t billing_ms;
     bool suspended; /* by its owner */
+    bool prewarm;   /* by when it was called */
 };
 
 void syn_function_spec_read(const json_t *spec, struct syn_function_spec *ret);
@@ -110,6 +114,19 @@ void syn_function_spec_read(const json_t *spec, struct syn_function_spec *ret);
 bool syn_function_spec_same(const json_t *a, const json_t *b);
 /** Give `spec` what belongs to no version as `function` has it: both are specs. */
 SYN_MUST int syn_function_spec_keep(json_t *spec, const json_t *function, struct syn_err *err);
+
+/* --- schedules (warm.c) ---------------------------------------------------------------------- */
+
+/** How many instances the spec's warm-up schedules keep ready at the time. It may be another number
+ *  from *ret_until_ms on; INT64_MAX: never. A schedule whose zone is not known here keeps none. */
+int64_t syn_function_warmup_at(const json_t *spec, const struct syn_zone_source *zones,
+                               int64_t at_ms, int64_t *ret_until_ms);
+/** When one of them begins next after the time; 0: never. */
+int64_t syn_function_warmup_next(const json_t *warmup, const struct syn_zone_source *zones,
+                                 int64_t after_ms);
+/** When schedules of its triggers call it first after the time; 0: never. */
+int64_t syn_function_fire(const json_t *spec, const struct syn_zone_source *zones,
+                          int64_t after_ms);
 
 /* --- routes of HTTP triggers ---------------------------------------------------------------------
  *

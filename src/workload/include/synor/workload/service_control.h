@@ -67,6 +67,12 @@ struct syn_service_loads {
     void *self;
 };
 
+/** What is known of its calls besides its load: it is not called yet, but will be. */
+struct syn_service_ahead {
+    uint32_t least;  /* replicas, also where the spec asks for fewer; but not above its most */
+    int64_t idle_ms; /* instead of the spec's; 0: as that has it */
+};
+
 /** What the balancer saw of the answers of one version's replicas. */
 struct syn_service_answers {
     uint64_t answers; /* TCP: connections */
@@ -104,6 +110,7 @@ struct syn_service_view {
     const json_t *volumes;
     const struct syn_zone_source *zones;   /* of schedules; NULL: none is known */
     const struct syn_service_loads *loads; /* NULL: nothing is known */
+    const struct syn_service_ahead *ahead; /* where it is autoscaled; NULL: nothing is */
 };
 
 /** What must be written, in one transaction. NULL and empty mean nothing. */

@@ -14,6 +14,8 @@
 #define SYN_MESH_RETRY_PERCENT 20   /* of requests, where nothing is said */
 #define SYN_MESH_NAME_SIZE     136  /* "NAME.ACCOUNT.mesh", with the NUL */
 #define SYN_MESH_URI_SIZE      256
+#define SYN_MESH_NETWORK6      "fd53:796e:6f72::/96" /* of services' addresses of IPv6 */
+#define SYN_MESH_SIZE6         40                    /* bytes of one, with the NUL */
 
 /** Who calls, or is called. */
 struct syn_mesh_party {
@@ -27,6 +29,10 @@ const char *syn_mesh_name(const struct syn_mesh_party *party, char out[SYN_MESH_
 /** "spiffe://CLUSTER/account/ACCOUNT/service/NAME", of jobs without the service, into out. */
 const char *syn_mesh_uri(const char *cluster, const struct syn_mesh_party *party,
                          char out[SYN_MESH_URI_SIZE]);
+
+/** The address of IPv6 that a service has beside `address`, of IPv4, into out: the same bits behind
+ *  the network's, so that whoever knows the one knows the other. False when it is none. */
+bool syn_mesh_address6(const char *address, char out[SYN_MESH_SIZE6]);
 
 /** Of a checked spec, who may call it: a list of entries; NULL: its own account. */
 const json_t *syn_mesh_allow(const json_t *spec);
