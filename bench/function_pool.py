@@ -6,12 +6,15 @@ one that is awake, and a thousand at once on one that sleeps.
 
 Instances are gVisor's where it works, of 1 GiB and nine tenths of a core. The handler does nothing, so all of
 the time is ours. Cold: everything is on the node's disk, nothing of the function runs; from sending
-the request to having its answer. Awake: one connection, one call after the other. Forked: cold as
-isolation namespace has it, in turns with the same function under runc.
+the request to having its answer. Snapshot: the same with --snapstart, of Python, while a sandbox made
+ahead waits; and of that, from the sandbox that waits to the instance that is ready. Awake: one connection,
+one call after the other. Forked: cold as isolation namespace has it, in turns with the
+same function under runc.
 """
 
 import http.client
 import os
+import pathlib
 import statistics
 import sys
 import threading
@@ -23,6 +26,7 @@ from bench_platform import Platform
 
 TURNS, CALLS, BURST, WAIT_S = 7, 1000, 1000, 120
 GOAL_COLD_MS, GOAL_P50_MS, GOAL_P99_MS, GOAL_FORKED_R = 1000, 1, 10, 0.5
+GOAL_RESTORED_MS = 100
 LANGUAGES = {
     "python": ("python3", "main.py", b"def handler(event, context):\n    return 'hello'\n"),
     "node": ("node", "main.mjs", b"export const handler = () => 'hello';\n"),
@@ -53,7 +57,15 @@ def runs(platform, own):
         os.path.join(platform.data, "agent", "instances")))
 
 
-def deploy(platform, name, isolation, language=None):
+def spares(platform):
+    """Sandboxes made ahead: those that instances took, and those that wait."""
+    agent = pathlib.Path(platform.data) / "agent"
+    there = set(os.listdir(agent / "spares"))
+    taken = {path.read_text() for path in agent.glob("jobs/*/run")}
+    return there & taken, there - taken
+
+
+def deploy(platform, name, isolation, language=None, **more):
     """Its id's own part, and where it is."""
     runtime, file, source = LANGUAGES[language or name]
     platform.store_folder(f"bench-{name}", {file: source})
@@ -61,7 +73,7 @@ def deploy(platform, name, isolation, language=None):
         "runtime": runtime, "code": f"synor://bench-{name}", "memory_bytes": 1 << 30,
         "cpu_millicores": 900, "idle_ms": 1000, "prewarm": "off", "max_instances": 2,
         "timeout_ms": 60000,
-        "isolation": isolation, "triggers": [{"type": "http", "path": f"/{name}"}]}})
+        "isolation": isolation, **more, "triggers": [{"type": "http", "path": f"/{name}"}]}})
     path = f"/v1/functions/{made['id']}"
 
     def ready():
@@ -121,6 +133,33 @@ def bench(platform, name, isolation, turns):
     wait_until("it is gone", lambda: not runs(platform, own))
 
 
+def bench_snapshot(platform, turns):
+    name = "python"
+    own, where = deploy(platform, name, "gvisor", snapstart=True)
+    path = f"/{name}"
+    wait_until("it answers", lambda: call(where, path) > 0)
+    took = []
+    for _ in range(turns):
+        wait_until("it sleeps", lambda: not runs(platform, own) and not spares(platform)[0])
+        wait_until("sandboxes wait", lambda: len(spares(platform)[1]) == 2)
+        took.append(call(where, path) * 1000)
+    middle = statistics.median(took)
+    say(f"{name}, snapshot: {min(took):.0f} to {max(took):.0f} ms")
+    figure(f"function_snapshot_{name}_ms", middle, "ms", "-", "-", "-", "-", True)
+
+    def records():
+        return [row["stages_us"] for row in platform.call(
+            "GET", f"/v1/functions/fn-{own}/invocations")["items"] if row["way"] == "snapshot"]
+    wait_until("they are on record", lambda: len(records()) >= turns)
+    restored = [(row["restore"] + row["initialise"]) / 1000 for row in records()]
+    middle = statistics.median(restored)
+    say(f"{name}, restored: {min(restored):.0f} to {max(restored):.0f} ms")
+    figure(f"function_restored_{name}_ms", middle, "ms", "-", "-", "-", GOAL_RESTORED_MS,
+           middle <= GOAL_RESTORED_MS)
+    platform.call("DELETE", f"/v1/functions/fn-{own}")
+    wait_until("it is gone", lambda: not spares(platform)[0])
+
+
 def bench_forked(platform, turns):
     made = {name: deploy(platform, name, isolation, "python")
             for name, isolation in (("forked", "namespace"), ("contained", "runc"))}
@@ -150,6 +189,9 @@ def main():
                 bench(platform, name, isolation, turns)
             else:
                 say(f"{name}: this machine has none")
+        if any(row.get("snapshots") for row in platform.call(
+                "GET", "/v1/nodes")["items"][0]["status"]["sandboxes"]):
+            bench_snapshot(platform, turns)
         if "python" in there and {"namespace", "runc"} <= set(platform.sandboxes()):
             bench_forked(platform, turns)
 

@@ -46,6 +46,7 @@ static const struct syn_cli_spec_key lists[] = {
     {"env-file", "env"},
     {"secret", "secrets"},
     {"dependencies", "layer"},
+    {"snapstart", "snapstart"},
 };
 
 static const struct syn_cli_spec_key destinations[] = {
@@ -276,6 +277,8 @@ syn_cli_function_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *e
         rc = set_timeout(cli, spec, err);
     if (rc == SYN_OK)
         rc = set_provisioned(cli, spec, err);
+    if (rc == SYN_OK && syn_cli_has(cli, "snapstart"))
+        rc = syn_json_set_bool(spec, "snapstart", true, err);
     if (rc == SYN_OK)
         rc = set_env(cli, spec, err);
     if (rc == SYN_OK)

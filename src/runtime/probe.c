@@ -96,9 +96,14 @@ probe_sandboxes(struct syn_probe *probe, struct syn_native *native)
             add(probe, rows[i].id, rows[i].name, SYN_PROBE_BROKEN,
                 "see the detail; a newer version may help", "%s", report.detail);
         else
-            add(probe, rows[i].id, rows[i].name, SYN_PROBE_OK, "", "version %s%s%s: %s",
+            add(probe, rows[i].id, rows[i].name, SYN_PROBE_OK, "", "version %s%s%s: %s%s%s",
                 report.version, report.platform[0] ? ", platform " : "", report.platform,
-                report.detail);
+                report.detail,
+                report.snapshots[0]                     ? "; snapshots by version "
+                : rows[i].sandbox == SYN_SANDBOX_GVISOR ? "; too old for --snapstart "
+                                                          "(scripts/gvisor gets another)"
+                                                        : "",
+                report.snapshots);
     }
     if (runtime.ops->probe(runtime.self, &info, &err) < 0)
         add(probe, "isolation", "Default isolation", SYN_PROBE_MISSING,

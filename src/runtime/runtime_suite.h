@@ -10,6 +10,7 @@ struct syn_runtime_suite {
     const char *dir;    /* private folder for instances */
     bool kernel_shared; /* the program's system calls reach the host's kernel, behind a filter */
     bool networks;      /* it has been given some */
+    bool snapshots;     /* it can save and restore instances here */
     bool loose_end; /* of a program's last moments it may miss output and limits that were met */
     /** Make the same driver anew, as a restarted agent would. Owned by `arg`. */
     struct syn_runtime (*reopen)(void *arg);

@@ -65,5 +65,8 @@ void syn_suite_volumes_outlive_instances(void **state);
 void syn_suite_memory_is_mounted(void **state);
 void syn_suite_secrets_are_files(void **state);
 void syn_suite_names_and_signals_are_chosen(void **state);
+/* Tests of suite_snapshot.c. */
+void syn_suite_saved_goes_on_as_others(void **state);
+void syn_suite_damaged_does_not_start(void **state);
 
 #endif

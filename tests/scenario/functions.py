@@ -182,6 +182,9 @@ def every_option_says_something(p):
     more = p.json(*FUNCTION, "deploy", "--name", "all", "--runtime", "custom:127.0.0.1:1/x:1",
                   "--provisioned-concurrency", "2", "--auth-file", env, "--plan", code=None)["spec"]
     equal((more["runtime"], more["min_instances"]), ("custom:127.0.0.1:1/x:1", 2))
+    more = p.json(*FUNCTION, "deploy", "--name", "all", "--runtime", "python3", "--code", code,
+                  "--handler", "app.go", "--snapstart", "--plan", code=None)["spec"]
+    equal((spec["snapstart"], more["snapstart"]), (False, True))
     told = p.cli(*FUNCTION, "deploy", "--help").out.split("Options of every")[0]
     mine = set(re.findall(r'"(--[a-z-]+)"', pathlib.Path(__file__).read_text(encoding="utf-8")))
     equal(set(re.findall(r"^ +(?:-[a-z], )?(--[a-z-]+)", told, re.M)) - mine, set())

@@ -216,6 +216,7 @@ beat_main(void *arg)
         agt_table_reap(agent);
         agt_sessions_reap(agent);
         agt_network_sweep(agent, false);
+        agt_spares_rest(agent, false);
     } while (agt_sleep(agent, NULL, agent->pace.beat_ms));
     return NULL;
 }
@@ -339,7 +340,8 @@ adopt_all(struct syn_agent *agent)
 static int
 make_dirs(const struct syn_agent *agent, struct syn_err *err)
 {
-    static const char *const below[] = {"", "/instances", "/jobs", "/runtime", "/volumes"};
+    static const char *const below[] = {"",         "/instances", "/jobs",
+                                        "/runtime", "/spares",    "/volumes"};
 
     for (size_t i = 0; i < SYN_LEN(below); i++) {
         char path[AGT_PATH_MAX + 16];
@@ -504,6 +506,7 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     adopt_all(agent);
     (void)pthread_mutex_unlock(&agent->fetch_lock);
     agt_mesh_adopt(agent);
+    agt_spares_sweep(agent);
     agt_network_sweep(agent, true);
     agent->beat_started = pthread_create(&agent->beat_thread, NULL, beat_main, agent) == 0;
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;
@@ -597,6 +600,7 @@ syn_agent_free(struct syn_agent *agent)
     stop_threads(agent);
     agt_sessions_close(agent);
     agt_table_free(agent);
+    agt_spares_rest(agent, true);
     agt_names_close(agent);
     agt_devices_close(agent);
     agent->stream_client = syn_client_free(agent->stream_client);

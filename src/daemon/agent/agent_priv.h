@@ -32,6 +32,7 @@
 #include <synor/runtime/native.h>
 
 #include "cache_priv.h"
+#include "saved_priv.h"
 #include "start_priv.h"
 
 #define AGT_PATH_MAX      1024
@@ -118,6 +119,7 @@ struct syn_agent {
     pthread_mutex_t fetch_lock;   /* one download at a time: the second finds it in the cache */
     int64_t cache_bytes_max;      /* 0: the cache's default */
     struct agt_cache cache;       /* under `fetch_lock` */
+    struct agt_saved saved;       /* snapshots of functions; under `lock` */
     pthread_mutex_t volumes_lock; /* making, mounting and removing of volumes */
     pthread_mutex_t volumes_turn; /* who has one brought up, which may take long; taken first */
     struct syn_net *net;          /* of instances; NULL: this node has none, */
@@ -207,13 +209,17 @@ struct agt_instance {
     struct syn_runtime door_runtime;
     char door_address[AGT_RESOLVER_MAX]; /* on the account's network; "": none */
 
-    atomic_bool changed;            /* since the thread looked */
-    bool preparing_told;            /* whose turn it is */
-    bool noticed;                   /* likewise: the program has been told why it must stop */
-    bool running_untold;            /* likewise: the server hears it with how healthy it is */
-    bool finished;                  /* likewise: it has ended, and the server knows all of it */
-    struct agt_start start;         /* likewise: of a function's, how it came */
-    char gateway[AGT_RESOLVER_MAX]; /* likewise: where it asks for names; "": nowhere of ours */
+    atomic_bool changed;       /* since the thread looked */
+    bool preparing_told;       /* whose turn it is */
+    bool noticed;              /* likewise: the program has been told why it must stop */
+    bool running_untold;       /* likewise: the server hears it with how healthy it is */
+    bool finished;             /* likewise: it has ended, and the server knows all of it */
+    struct agt_start start;    /* likewise: of a function's, how it came */
+    struct agt_saving *saving; /* likewise: the snapshot to be made of it; NULL: none */
+    char run[SYN_ID_MAX];      /* its folder is this sandbox's, made ahead; "": its own. Under
+                                  the lock, where it is not its own thread that looks */
+    char saved_key[SYN_CID_TEXT_MAX]; /* likewise: which snapshot it went on from; "": none */
+    char gateway[AGT_RESOLVER_MAX];   /* likewise: where it asks for names; "": nowhere of ours */
     char id[SYN_ID_MAX];
     char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends; under
                                                                      the agent's lock */
@@ -488,6 +494,9 @@ void agt_table_free(struct syn_agent *agent);
 SYN_MUST int agt_watch_begin(struct agt_instance *instance, struct syn_err *err);
 /** Something has changed: the server's word, or that the agent stops. Called under the lock. */
 void agt_wake(struct syn_agent *agent);
+/** Do `work` on a thread of its own, which the agent waits for when it stops. Under the lock. */
+SYN_MUST int agt_watch_beside(struct syn_agent *agent, void (*work)(void *arg), void *arg,
+                              struct syn_err *err);
 /** Wait until nobody has any instance; the agent is stopping. */
 void agt_watch_close(struct syn_agent *agent);
 
@@ -515,6 +524,9 @@ struct agt_wish;
 /** Make a sandbox of its own for what is wished, and start its program there. Blocks. */
 SYN_MUST int agt_instance_start_cold(struct agt_instance *instance, const json_t *doc,
                                      struct agt_wish *wish, struct syn_err *err);
+/** It has its handle: have its paths, and its names; say which boot this is. */
+SYN_MUST int agt_instance_enter(struct agt_instance *instance, const json_t *doc,
+                                struct syn_err *err);
 /** Have a client, or no more. False when the agent stops, or the server needs it no more. */
 SYN_MUST bool agt_instance_dial(struct agt_instance *instance);
 void agt_instance_hang_up(struct agt_instance *instance);
@@ -532,7 +544,8 @@ SYN_MUST int agt_report_preparing(struct agt_instance *instance, struct syn_err 
 /** Write a file of the instance, whole at any moment; it need not survive a power cut. */
 SYN_MUST int agt_keep_file(const struct agt_instance *instance, const char *name, const char *data,
                            size_t len, struct syn_err *err);
-/** The folder of its runtime driver, DATA/agent/instances/ID, into out[AGT_PATH_MAX]. Returns out.
+/** The folder of its runtime driver, DATA/agent/instances/ID or spares/RUN, into out[AGT_PATH_MAX].
+ * Returns out.
  */
 const char *agt_run_path(const struct agt_instance *instance, char *out);
 /** The path of a file that belongs to an instance: DATA/agent/jobs/ID/NAME. */

@@ -23,6 +23,7 @@
 static const char *const kind_names[] = {
     [AGT_CACHE_FILES] = "cache",
     [AGT_CACHE_IMAGES] = "images",
+    [AGT_CACHE_SNAPSHOTS] = "snapshots",
 };
 
 /* ---- folders ---- */
@@ -38,18 +39,21 @@ agt_cache_path(const struct agt_cache *cache, enum agt_cache_kind kind, const ch
 
 /* ---- sweeping ---- */
 
-/* Entries are named by their CID; an image counts once its root folder has its name. */
+/* Entries are named by their CID; an image counts once its root folder has its name, a snapshot
+ * once it has its manifest. */
 static bool
 is_whole(enum agt_cache_kind kind, const char *folder, const char *name)
 {
-    char rootfs[CACHE_PATH_MAX];
+    static const char *const last[] = {
+        [AGT_CACHE_IMAGES] = "rootfs", [AGT_CACHE_SNAPSHOTS] = AGT_CACHE_MANIFEST};
+    char file[CACHE_PATH_MAX];
     struct syn_cid cid;
 
     if (syn_cid_parse(name, strlen(name), &cid, NULL) < 0)
         return false;
-    return kind == AGT_CACHE_FILES ||
-           (snprintf(rootfs, sizeof(rootfs), "%s/%s/rootfs", folder, name) < (int)sizeof(rootfs) &&
-            access(rootfs, F_OK) == 0);
+    return kind == AGT_CACHE_FILES || (snprintf(file, sizeof(file), "%s/%s/%s", folder, name,
+                                                last[kind]) < (int)sizeof(file) &&
+                                       access(file, F_OK) == 0);
 }
 
 static int
@@ -245,6 +249,31 @@ evict(struct agt_cache *cache, const struct entry *entry)
     syn_log_kv(SYN_LOG_INFO, "agent.cache-evicted", "cid", entry->cid, "kind",
                kind_names[entry->kind], "size", syn_format_bytes(entry->bytes, bytes), NULL);
     return access(gone, F_OK) != 0;
+}
+
+void
+agt_cache_drop(struct agt_cache *cache, enum agt_cache_kind kind, const char *cid)
+{
+    struct entry entry = {.kind = kind, .bytes = agt_cache_bytes(cache, kind, cid)};
+
+    if (syn_str_copy(entry.cid, sizeof(entry.cid), cid))
+        (void)evict(cache, &entry);
+}
+
+void
+agt_cache_expire(struct agt_cache *cache, enum agt_cache_kind kind, int64_t age_ms, int64_t now_ms)
+{
+    SYN_SCOPED(listing_fini) struct listing all = {0};
+
+    if (list_entries(cache, &all, NULL) < 0)
+        return;
+    for (size_t i = 0; i < all.count; i++) {
+        const struct entry *entry = &all.entries[i];
+        int64_t used_ms = (int64_t)entry->used.tv_sec * 1000;
+
+        if (entry->kind == kind && now_ms - used_ms > age_ms)
+            (void)evict(cache, entry);
+    }
 }
 
 /* ---- room ---- */

@@ -5,11 +5,12 @@
 #include <synor/base/map.h>
 #include <synor/infra/content.h>
 
-/* Three folders of DATA/agent count together:
+/* Four folders of DATA/agent count together:
  *
  *      content/            blocks on their way: needed only until they are laid out
  *      cache/CID           datasets, code, checkpoints, image layouts, as files
  *      images/CID/rootfs   unpacked images
+ *      snapshots/CID       of functions, named by all that they depend on: see saved.c
  *
  * Each entry is complete or absent under its name. Room is made by giving up blocks first, then
  * what was used longest ago; what an instance of this node names stays. Nothing is remembered but
@@ -26,7 +27,9 @@ struct agt_cache {
     struct syn_map *sizes; /* of entries that were measured: "cache/CID" -> int64_t */
 };
 
-enum agt_cache_kind { AGT_CACHE_FILES, AGT_CACHE_IMAGES };
+#define AGT_CACHE_MANIFEST "manifest.json"
+
+enum agt_cache_kind { AGT_CACHE_FILES, AGT_CACHE_IMAGES, AGT_CACHE_SNAPSHOTS };
 
 /** `bytes_max` 0: half of the file system. Removes what a kill left half made or half removed.
  *  `content` and `arg` must outlive the cache. Returns 0; IO, NOMEM. */
@@ -38,6 +41,11 @@ SYN_MUST int agt_cache_path(const struct agt_cache *cache, enum agt_cache_kind k
                             const char *cid, char *out, size_t cap, struct syn_err *err);
 /** The entry was used just now. */
 void agt_cache_touch(const struct agt_cache *cache, enum agt_cache_kind kind, const char *cid);
+/** Remove the entry, if it is there. */
+void agt_cache_drop(struct agt_cache *cache, enum agt_cache_kind kind, const char *cid);
+/** Remove what nobody used for `age_ms`, by the wall clock. */
+void agt_cache_expire(struct agt_cache *cache, enum agt_cache_kind kind, int64_t age_ms,
+                      int64_t now_ms);
 /** What the entry takes on disk; 0 when it is not there. Blocks: walks it the first time. */
 int64_t agt_cache_bytes(struct agt_cache *cache, enum agt_cache_kind kind, const char *cid);
 /** Give up as much as it takes for `bytes` more, which `what` is about to need. NOSPACE when that

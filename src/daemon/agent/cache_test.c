@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <synor/base/str.h>
@@ -261,6 +262,25 @@ leftovers_are_swept(void **state)
     agt_cache_fini(&cache);
 }
 
+static void
+what_nobody_used_goes(void **state)
+{
+    struct agt_cache cache;
+
+    (void)state;
+    begin(&cache, MIB);
+    put_entry("snapshots", 0, 100);
+    put_entry("snapshots", 1, 10);
+    put_entry("cache", 2, 100);
+    agt_cache_expire(&cache, AGT_CACHE_SNAPSHOTS, 60000, (int64_t)time(NULL) * 1000);
+    assert_false(there("snapshots", 0));
+    assert_true(there("snapshots", 1) && there("cache", 2));
+    agt_cache_drop(&cache, AGT_CACHE_SNAPSHOTS, cids[0]); /* is not there: fine */
+    agt_cache_drop(&cache, AGT_CACHE_SNAPSHOTS, cids[1]);
+    assert_false(there("snapshots", 1));
+    agt_cache_fini(&cache);
+}
+
 /* Nothing but memory may be short: what was evicted stays evicted, and the next try goes on. */
 static int
 room_scenario(void *arg, struct syn_err *err)
@@ -298,13 +318,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(oldest_go_first),
-        cmocka_unit_test(what_runs_stays),
-        cmocka_unit_test(disk_is_not_filled),
-        cmocka_unit_test(default_is_half_of_the_disk),
-        cmocka_unit_test(blocks_go_before_files),
-        cmocka_unit_test(leftovers_are_swept),
-        cmocka_unit_test(room_survives_short_memory),
+        cmocka_unit_test(oldest_go_first),        cmocka_unit_test(what_runs_stays),
+        cmocka_unit_test(disk_is_not_filled),     cmocka_unit_test(default_is_half_of_the_disk),
+        cmocka_unit_test(blocks_go_before_files), cmocka_unit_test(leftovers_are_swept),
+        cmocka_unit_test(what_nobody_used_goes),  cmocka_unit_test(room_survives_short_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include <synor/infra/secret_file.h>
 
 #include "agent_priv.h"
+#include "spare_priv.h"
 #include "wish_priv.h"
 
 const char *
@@ -25,7 +26,10 @@ agt_job_path(const struct syn_agent *agent, const char *id, const char *name, ch
 const char *
 agt_run_path(const struct agt_instance *instance, char *out)
 {
-    (void)snprintf(out, AGT_PATH_MAX, "%s/instances/%s", instance->agent->data_dir, instance->id);
+    bool own = instance->run[0] == '\0';
+
+    (void)snprintf(out, AGT_PATH_MAX, "%s/%s/%s", instance->agent->data_dir,
+                   own ? "instances" : "spares", own ? instance->id : instance->run);
     return out;
 }
 
@@ -318,6 +322,14 @@ open_snapshots(struct agt_instance *instance, const json_t *doc, struct syn_err 
 }
 
 int
+agt_instance_enter(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
+{
+    instance->paths = instance->runtime.ops->paths(instance->handle);
+    agt_names_enter(instance, doc);
+    return keep_boot(instance, err);
+}
+
+int
 agt_instance_start_cold(struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
                         struct syn_err *err)
 {
@@ -325,11 +337,8 @@ agt_instance_start_cold(struct agt_instance *instance, const json_t *doc, struct
     int rc =
         instance->runtime.ops->prepare(instance->runtime.self, &wish->spec, &instance->handle, err);
 
-    if (rc < 0)
-        return rc;
-    instance->paths = instance->runtime.ops->paths(instance->handle);
-    agt_names_enter(instance, doc);
-    rc = keep_boot(instance, err);
+    if (rc == SYN_OK)
+        rc = agt_instance_enter(instance, doc, err);
     if (rc == SYN_OK && checkpoint[0] != '\0')
         rc = agt_fetch_into(instance, checkpoint, instance->paths->checkpoints, err);
     if (rc == SYN_OK)
@@ -582,6 +591,7 @@ keep_ended(struct agt_instance *instance, struct syn_err *err)
 static void
 let_down(struct agt_instance *instance)
 {
+    instance->saving = agt_saving_free(instance->saving);
     instance->snapshots = agt_snapshots_free(instance->snapshots);
     instance->ship = agt_ship_free(instance->ship);
     instance->care = agt_care_free(instance->care);
@@ -627,6 +637,7 @@ remove_traces(struct agt_instance *instance)
     (void)rmdir(agt_job_path(agent, instance->id, "dataset", path));
     (void)unlink(agt_job_path(agent, instance->id, "gpus.json", path));
     (void)unlink(agt_job_path(agent, instance->id, "gpus.json.tmp", path));
+    agt_spare_forget(instance);
     (void)unlink(agt_job_path(agent, instance->id, "boot_id", path));
     (void)unlink(agt_job_path(agent, instance->id, "boot_id.tmp", path));
     (void)unlink(agt_job_path(agent, instance->id, "doc.json.tmp", path));
@@ -664,8 +675,11 @@ take_over(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
     int tries = 0;
     int rc;
 
-    if (!is_there(instance))
+    if (!is_there(instance)) {
+        if (instance->run[0] != '\0')
+            agt_spare_forget(instance);
         return NOTHING_TAKEN_OVER;
+    }
     agt_runtime_of_folder(instance, doc);
     do { /* it may well run: what passes must not cost its life */
         rc = instance->runtime.ops->adopt(instance->runtime.self, agt_run_path(instance, path),
@@ -681,7 +695,10 @@ take_over(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
     }
     instance->handle = instance->runtime.ops->close(instance->handle); /* half made: begin again */
     rc = instance->runtime.ops->destroy(instance->runtime.self, agt_run_path(instance, path), err);
-    return rc < 0 ? rc : NOTHING_TAKEN_OVER;
+    if (rc < 0)
+        return rc;
+    agt_spare_forget(instance);
+    return NOTHING_TAKEN_OVER;
 }
 
 /* Bring it up, or take over what an earlier agent brought up. Returns 0, or why it never lived. */
@@ -774,6 +791,8 @@ conclude(struct agt_instance *instance)
 
     if (!has_ended(instance, &status))
         return AGT_ENDS; /* what has told its end cannot be read just now */
+    if (status.reason != SYN_EXIT_STOPPED)
+        agt_saved_failed(instance, status.message);
     for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);
          tries++) {
         syn_log_err(SYN_LOG_WARN, "instance.finish-failed", &err);
@@ -853,6 +872,7 @@ agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the document of an instance");
     }
     agt_gpus_recall(instance);
+    agt_spare_recall(instance);
     if (is_there(instance))
         agt_volumes_recall(instance, !already_ended(doc));
     *ret = instance;

@@ -74,7 +74,7 @@ is_ours(void *arg, const char *id)
     (void)pthread_mutex_lock(&agent->lock);
     ours = syn_map_find(agent->instances, id) != NULL;
     (void)pthread_mutex_unlock(&agent->lock);
-    return ours;
+    return ours || agt_spare_is_ours(agent, id);
 }
 
 void

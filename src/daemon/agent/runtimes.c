@@ -376,10 +376,11 @@ agt_sandboxes(struct syn_agent *agent, json_t **ret, struct syn_err *err)
 
         if (!agent->works[i] || told_before(agent, i))
             continue;
-        rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s, s:b, s:s}", "name", info->sandbox,
+        rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s, s:b, s:s, s:s}", "name", info->sandbox,
                            "version", info->version, "platform", info->platform, "state",
                            away && syn_str_eq(info->driver, CONTAINER) ? "away" : "ready", "gpus",
-                           class_has_gpus(agent, info->sandbox) ? 1 : 0, "runtime", info->driver);
+                           class_has_gpus(agent, info->sandbox) ? 1 : 0, "runtime", info->driver,
+                           "snapshots", info->snapshots != NULL ? info->snapshots : "");
         if (rc == SYN_OK)
             rc = syn_json_append_take(list, row, err);
     }

@@ -104,6 +104,8 @@ start_by(const char *way, struct agt_instance *instance, const json_t *doc, stru
 {
     if (syn_str_eq(way, ways[AGT_WAY_ZYGOTE]))
         return fork_it(instance, doc, wish, err);
+    if (syn_str_eq(way, ways[AGT_WAY_SNAPSHOT]))
+        return agt_saved_start(instance, doc, wish, err);
     if (way[0] != '\0' && !syn_str_eq(way, ways[AGT_WAY_COLD]))
         agt_start_note(instance, "this node's agent does not know that way to start");
     return AGT_START_CANNOT;
@@ -160,4 +162,5 @@ void
 agt_start_told(struct agt_instance *instance)
 {
     instance->start.kept = false;
+    agt_saved_ready(instance);
 }

@@ -92,21 +92,65 @@ life_main(void *arg)
 
 /* Under the lock. */
 static int
-start_life(struct agt_watch *watch, struct agt_instance *instance, struct syn_err *err)
+start_thread(struct agt_watch *watch, void *(*thread_main)(void *), void *arg, const char *what,
+             struct syn_err *err)
 {
     pthread_attr_t attributes;
     pthread_t thread;
     int sys = pthread_attr_init(&attributes);
 
     if (sys != 0)
-        return SYN_FAIL_SYS(err, sys, "a thread for %s", instance->id);
+        return SYN_FAIL_SYS(err, sys, "a thread for %s", what);
     (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    sys = pthread_create(&thread, &attributes, life_main, instance);
+    sys = pthread_create(&thread, &attributes, thread_main, arg);
     (void)pthread_attr_destroy(&attributes);
     if (sys != 0)
-        return SYN_FAIL(err, SYN_E_LIMIT, "cannot start a thread for %s", instance->id);
+        return SYN_FAIL(err, SYN_E_LIMIT, "cannot start a thread for %s", what);
     watch->lives++;
     return SYN_OK;
+}
+
+static int
+start_life(struct agt_watch *watch, struct agt_instance *instance, struct syn_err *err)
+{
+    return start_thread(watch, life_main, instance, instance->id, err);
+}
+
+struct beside {
+    struct syn_agent *agent;
+    void (*work)(void *arg);
+    void *arg;
+};
+
+static void *
+beside_main(void *arg)
+{
+    struct beside *beside = arg;
+    struct syn_agent *agent = beside->agent;
+
+    beside->work(beside->arg);
+    syn_free(beside);
+    (void)pthread_mutex_lock(&agent->lock);
+    agent->watch->lives--;
+    (void)pthread_cond_broadcast(&agent->wake);
+    (void)pthread_mutex_unlock(&agent->lock);
+    return NULL;
+}
+
+int
+agt_watch_beside(struct syn_agent *agent, void (*work)(void *arg), void *arg, struct syn_err *err)
+{
+    struct beside *beside = syn_calloc(1, sizeof(*beside));
+    int rc;
+
+    assert(agent->watch != NULL);
+    if (beside == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a thread");
+    *beside = (struct beside){agent, work, arg};
+    rc = start_thread(agent->watch, beside_main, beside, "what is done beside", err);
+    if (rc < 0)
+        syn_free(beside);
+    return rc;
 }
 
 /* --- turns ------------------------------------------------------------------------------------ */

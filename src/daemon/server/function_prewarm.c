@@ -304,19 +304,23 @@ srv_prewarm_show(struct syn_server *server, json_t *function, struct syn_err *er
 
 /* --- planning --------------------------------------------------------------------------------- */
 
-/* What the instances of one time cost: memory times time. NULL: the book has no price. */
+/* What the instances of one time cost: memory times time, and their GPUs. None is said where the
+ * book has no price. */
 static int
 set_cost(struct syn_server *server, const json_t *spec, json_t *row, struct syn_err *err)
 {
     const struct syn_price *price =
         syn_pricebook_find(server->prices, SYN_FUNCTION_ITEM_PROVISIONED);
+    int64_t cards = 0, instances = syn_json_i64(row, "instances", 1);
     syn_u128 exact;
 
-    if (price == NULL)
+    if (price == NULL ||
+        srv_call_cards_price(server, spec, syn_json_i64(row, "for_ms", 0), &cards, NULL) < 0)
         return SYN_OK;
     exact = (syn_u128)syn_json_i64(spec, "memory_bytes", 0) *
-            (syn_u128)syn_json_i64(row, "for_ms", 0) * (syn_u128)syn_json_i64(row, "instances", 1) *
-            (syn_u128)price->price / (syn_u128)price->unit->per;
+                (syn_u128)syn_json_i64(row, "for_ms", 0) * (syn_u128)instances *
+                (syn_u128)price->price / (syn_u128)price->unit->per +
+            (syn_u128)cards * (syn_u128)instances;
     return syn_document_set_amount(row, "cost", (int64_t)SYN_MIN(exact, (syn_u128)SYN_AMOUNT_MAX),
                                    err);
 }

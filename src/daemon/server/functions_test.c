@@ -356,9 +356,12 @@ gpus_are_paid_for(void **state)
     store_source(client, cid);
     (void)snprintf(body, sizeof(body),
                    "{'name':'g','spec':{'runtime':'python3','code':'synor://%s','gpus':2,"
-                   "'gpu_model':'h100'}}",
+                   "'gpu_model':'h100','warmup':[{'cron':'@daily','for_ms':'1h','instances':3}]}}",
                    cid);
     must(client, "POST", "/v1/functions?plan=true", body, &plan);
+    assert_int_equal(
+        syn_document_amount(json_array_get(json_object_get(plan, "warmups"), 0), "cost"),
+        3 * (8 * SYN_SYNOR + SYN_SYNOR / 800)); /* of each two cards, and an eighth of a GB */
     assert_true(json_is_null(json_object_get(plan, "refused")));
     assert_int_equal(syn_document_amount(json_object_get(plan, "price"), "gpu_hour"),
                      8 * SYN_SYNOR);

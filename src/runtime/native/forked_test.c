@@ -318,22 +318,32 @@ accounts_share_no_zygote(void **state)
     assert_int_equal(look().zygotes, 2);
 }
 
-/* What a zygote forked ends with it, and whoever starts next has another one. */
+static void
+kill_zygotes(const char *account)
+{
+    for (size_t i = 0; i < SYN_FORKED_ZYGOTES_MAX; i++)
+        if (syn_str_eq(forked->keep.rows[i].account, account))
+            (void)kill(syn_zygote_pid(forked->keep.rows[i].zygote), SIGKILL);
+}
+
+/* What a zygote forked ends with it, however far it is, and whoever starts next has another one. */
 static void
 a_zygote_ends(void **state)
 {
-    struct made one = make_of("acme"), two = make_of("acme"), three;
+    struct made one, two, three;
 
     (void)state;
-    for (size_t i = 0; i < SYN_FORKED_ZYGOTES_MAX; i++)
-        if (syn_str_eq(forked->keep.rows[i].account, "acme"))
-            (void)kill(syn_zygote_pid(forked->keep.rows[i].zygote), SIGKILL);
-    assert_ended(&one, SYN_EXIT_LOST, 255, "its zygote ended");
-    assert_ended(&two, SYN_EXIT_LOST, 255, "its zygote ended");
+    for (int i = 0; i < 3; i++) {
+        one = make_of("acme");
+        two = make_of("acme");
+        kill_zygotes("acme");
+        assert_ended(&one, SYN_EXIT_LOST, 255, "its zygote ended");
+        assert_ended(&two, SYN_EXIT_LOST, 255, "its zygote ended");
+        unmake(&one);
+        unmake(&two);
+    }
     three = make_of("acme");
     assert_string_equal(say(&three, "1 + 1"), "2");
-    unmake(&one);
-    unmake(&two);
     unmake(&three);
 }
 

@@ -219,6 +219,30 @@ call_supervisor(const struct syn_instance *instance)
 }
 
 int
+syn_instance_go_on(struct syn_instance *instance, struct syn_err *err)
+{
+    const char *request = "go on";
+    char word[SYN_EXIT_MESSAGE_MAX];
+    struct pollfd ready = {.events = POLLIN};
+    SYN_FD(fd);
+    ssize_t got;
+
+    fd = call_supervisor(instance);
+    if (fd < 0 || send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+        return SYN_FAIL(err, SYN_E_CONFLICT, "the sandbox of %s is gone", instance->plan.id);
+    ready.fd = fd;
+    if (poll(&ready, 1, START_MS) != 1)
+        return SYN_FAIL(err, SYN_E_TIMEOUT, "%s did not go on within %d s", instance->plan.id,
+                        START_MS / 1000);
+    got = recv(fd, word, sizeof(word) - 1, MSG_DONTWAIT);
+    word[SYN_MAX(got, 0)] = '\0';
+    if (!syn_str_eq(word, "ok"))
+        return SYN_FAIL(err, SYN_E_INVALID, "starting %s: %s", instance->plan.id,
+                        word[0] ? word : "its sandbox is gone");
+    return SYN_OK;
+}
+
+int
 syn_instance_request(struct syn_instance *instance, const char *request, struct syn_err *err)
 {
     char reply[64];

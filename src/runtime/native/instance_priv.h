@@ -22,6 +22,8 @@ void syn_instance_close_scope(struct syn_instance **slot);
 /** Start a supervisor over the folder and wait for its word. */
 SYN_MUST int syn_instance_start(struct syn_instance *instance,
                                 const struct syn_supervisor *supervisor, struct syn_err *err);
+/** Have its supervisor, which made its sandbox, start it, and wait for its word. */
+SYN_MUST int syn_instance_go_on(struct syn_instance *instance, struct syn_err *err);
 /** One request to the supervisor. CONFLICT when nobody listens. */
 SYN_MUST int syn_instance_request(struct syn_instance *instance, const char *request,
                                   struct syn_err *err);

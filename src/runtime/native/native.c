@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,11 +20,13 @@
 #include "record_priv.h"
 #include "rootfs_priv.h"
 #include "scratch_priv.h"
+#include "tool_priv.h"
 
 #define SCRATCH_DEFAULT ((int64_t)1 << 30)
 #define LOG_DEFAULT     ((int64_t)64 << 20)
 #define PIDS_DEFAULT    4096
 #define GRACE_DEFAULT   10000
+#define SAVE_MS         60000
 
 /* ---- prepare ---- */
 
@@ -42,6 +45,7 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
         .grace_ms = spec->grace_ms > 0 ? spec->grace_ms : GRACE_DEFAULT,
         .stop_signal = spec->stop_signal,
         .eager_ms = spec->eager_ms,
+        .ahead = spec->ahead && spec->restore ? 1 : 0,
         .log_bytes_max = spec->log_bytes_max > 0 ? spec->log_bytes_max : LOG_DEFAULT,
     };
     uint32_t hash = 2166136261u;
@@ -59,7 +63,9 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
     if (choice->runtime && (!syn_str_copy(plan.runtime, sizeof(plan.runtime), choice->runtime) ||
                             !syn_str_copy(plan.handler, sizeof(plan.handler), choice->handler)))
         return SYN_FAIL(err, SYN_E_INVALID, "the container runtime's address is too long");
-    if (spec->network == SYN_NETWORK_GROUP) {
+    if (spec->restore)
+        rc = syn_path_format(plan.restore, sizeof(plan.restore), err, "%s", spec->restore);
+    if (rc == SYN_OK && spec->network == SYN_NETWORK_GROUP) {
         struct syn_prefix parsed;
 
         rc = syn_group_address(spec->address, &parsed, err);
@@ -82,6 +88,21 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
     if (rc == SYN_OK)
         *ret = plan;
     return rc;
+}
+
+/* The word for what is restored, for its user alone, who may remove it: into the scratch space. */
+static int
+lay_resume(int dir, const char *word, size_t len, struct syn_err *err)
+{
+    const char *name = "scratch/" SYN_SNAPSHOT_RESUME_FILE;
+    struct stat st;
+    SYN_FD(fd);
+
+    fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
+    if (fd < 0 || fstatat(dir, "scratch", &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchown(fd, st.st_uid, st.st_gid) < 0)
+        return SYN_FAIL_SYS(err, errno, "writing %s", name);
+    return syn_fd_write_all(fd, word, len, err);
 }
 
 /* The program's own folders, in a space that is mounted at `at`. */
@@ -116,7 +137,7 @@ furnish_scratch(const struct syn_instance_spec *spec, const struct syn_plan *pla
         if (fchmodat(dir, folder, 01777, 0) < 0)
             return SYN_FAIL_SYS(err, errno, "opening %s to the instance", folder);
     }
-    return SYN_OK;
+    return spec->resume ? lay_resume(dir, spec->resume, spec->resume_len, err) : SYN_OK;
 }
 
 static int
@@ -291,6 +312,7 @@ native_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *err)
         .platform = native->reports[choice.gvisor].platform,
         .detail = native->detail,
         .gpus = native->reports[choice.gvisor].gpus,
+        .snapshots = native->reports[choice.gvisor].snapshots,
     };
     return SYN_OK;
 }
@@ -301,8 +323,14 @@ native_prepare(void *self, const struct syn_instance_spec *spec, struct syn_inst
 {
     struct syn_sandbox_choice choice;
     bool devices = spec->devices && spec->devices[0];
-    int rc = syn_sandbox_choose(self, spec->isolation, devices, &choice, err);
+    int rc;
 
+    if (!spec->saved && !spec->restore)
+        rc = syn_sandbox_choose(self, spec->isolation, devices, &choice, err);
+    else if (devices)
+        rc = SYN_FAIL(err, SYN_E_UNSUPPORTED, "what has devices cannot be saved");
+    else
+        rc = syn_sandbox_choose_keeper(self, spec->isolation, &choice, err);
     return rc < 0 ? rc : syn_native_prepare_with(self, &choice, spec, ret_instance, err);
 }
 
@@ -312,6 +340,30 @@ native_start(void *self, struct syn_instance *instance, struct syn_err *err)
     const struct syn_native *native = self;
 
     return syn_instance_start(instance, &native->supervisor, err);
+}
+
+static int
+native_create(void *self, struct syn_instance *instance, struct syn_err *err)
+{
+    if (!instance->plan.ahead)
+        return SYN_FAIL(err, SYN_E_INVALID, "instance %s was not prepared for that",
+                        instance->plan.id);
+    return native_start(self, instance, err);
+}
+
+static int
+native_go_on(void *self, struct syn_instance *instance, const char *word, size_t len,
+             struct syn_err *err)
+{
+    SYN_FD(scratch);
+    int rc;
+
+    (void)self;
+    scratch = openat(instance->dir, SYN_DIR_SCRATCH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (scratch < 0)
+        return SYN_FAIL_SYS(err, errno, "opening the scratch space of %s", instance->plan.id);
+    rc = lay_resume(scratch, word, len, err);
+    return rc < 0 ? rc : syn_instance_go_on(instance, err);
 }
 
 static void
@@ -415,6 +467,33 @@ native_exec(void *self, struct syn_instance *instance, const struct syn_exec_spe
     return rc < 0 ? rc : syn_exec_start(instance, &place, spec, ret_exec, err);
 }
 
+/* It is renamed when it is whole: its supervisor has seen the end of what saved it. */
+static int
+native_checkpoint(void *self, struct syn_instance *instance, const char *folder,
+                  struct syn_err *err)
+{
+    struct pollfd ended = {.events = POLLIN};
+    char words[SYN_EXIT_MESSAGE_MAX];
+    SYN_FD(fd);
+    int rc = syn_instance_exit_fd(instance, &fd, err);
+
+    (void)self;
+    if (rc == SYN_OK)
+        rc = syn_instance_request(instance, "save", err);
+    if (rc < 0)
+        return rc;
+    ended.fd = fd;
+    if (poll(&ended, 1, SAVE_MS) != 1) {
+        (void)!syn_instance_request(instance, "stop 0", NULL);
+        return SYN_FAIL(err, SYN_E_TIMEOUT, "it was not saved within %d s", SAVE_MS / 1000);
+    }
+    if (renameat(instance->dir, SYN_DIR_SAVED, AT_FDCWD, folder) == 0)
+        return SYN_OK;
+    syn_tool_message(instance->dir, words, sizeof(words));
+    return SYN_FAIL_SYS(err, errno, "saving %s%s%.300s", instance->plan.id, words[0] ? ": " : "",
+                        words);
+}
+
 static const struct syn_instance_paths *
 native_paths(const struct syn_instance *instance)
 {
@@ -474,6 +553,9 @@ static const struct syn_runtime_ops native_ops = {
     .exit_fd = native_exit_fd,
     .stats = native_stats,
     .exec = native_exec,
+    .checkpoint = native_checkpoint,
+    .create = native_create,
+    .go_on = native_go_on,
     .paths = native_paths,
     .isolation = native_isolation,
     .place = native_place,
@@ -507,6 +589,19 @@ find_tool(const char *given, const char *name, char *out, size_t cap, struct syn
     }
     out[0] = '\0';
     return SYN_OK;
+}
+
+/* What was fetched because the distribution's own is too old (scripts/gvisor), or else that. */
+static int
+find_keeper(struct syn_native *native, const char *given, struct syn_err *err)
+{
+    const char *fetched = "/usr/local/lib/synor/runsc";
+    const char *path = given || access(fetched, X_OK) < 0 ? native->runsc : fetched;
+    int rc = syn_path_format(native->keeper, sizeof(native->keeper), err, "%s", path);
+
+    if (rc == SYN_OK && native->runsc[0] == '\0')
+        rc = syn_path_format(native->runsc, sizeof(native->runsc), err, "%s", path);
+    return rc;
 }
 
 static void
@@ -551,6 +646,8 @@ syn_native_new(const struct syn_native_options *options, struct syn_native **ret
         rc = find_tool(options->runc, "runc", native->runc, sizeof(native->runc), err);
     if (rc == SYN_OK)
         rc = find_tool(options->runsc, "runsc", native->runsc, sizeof(native->runsc), err);
+    if (rc == SYN_OK)
+        rc = find_keeper(native, options->runsc, err);
     if (rc == SYN_OK)
         rc = syn_supervisor_init(&native->supervisor, options->shim_image, options->shim_image_len,
                                  options->shim_argv, err);

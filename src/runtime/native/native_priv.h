@@ -28,7 +28,8 @@ struct syn_native {
     char root[SYN_INSTANCE_PATH_MAX];
     char cache[SYN_INSTANCE_PATH_MAX];
     char runc[SYN_INSTANCE_PATH_MAX], runsc[SYN_INSTANCE_PATH_MAX];
-    struct syn_net *net; /* borrowed; NULL: none */
+    char keeper[SYN_INSTANCE_PATH_MAX]; /* the runsc for what is saved and restored; "": none */
+    struct syn_net *net;                /* borrowed; NULL: none */
     struct syn_supervisor supervisor;
     struct syn_spare spare;
     enum syn_sandbox wanted;
@@ -48,5 +49,8 @@ SYN_MUST int syn_native_prepare_with(struct syn_native *native,
  *  does not work here. */
 SYN_MUST int syn_sandbox_choose(struct syn_native *native, const char *isolation, bool devices,
                                 struct syn_sandbox_choice *ret, struct syn_err *err);
+/** The sandbox for what is saved and restored. UNSUPPORTED, with the reason. */
+SYN_MUST int syn_sandbox_choose_keeper(struct syn_native *native, const char *isolation,
+                                       struct syn_sandbox_choice *ret, struct syn_err *err);
 
 #endif

@@ -97,6 +97,7 @@ main(int argc, char **argv)
                                       .leftovers = syn_suite_leftovers};
     char root[SYN_PATH_MAX], dir[SYN_PATH_MAX], reason[256];
     struct syn_native *native = NULL;
+    struct syn_sandbox_report trial;
     struct syn_err err = {0};
     const char *why;
     int failed;
@@ -133,6 +134,8 @@ main(int argc, char **argv)
     } else {
         suite.runtime = syn_native_runtime(native);
         suite.dir = dir;
+        syn_native_try(native, gvisor ? SYN_SANDBOX_GVISOR : SYN_SANDBOX_RUNC, &trial);
+        suite.snapshots = trial.snapshots[0] != '\0';
         failed = syn_runtime_suite_run(gvisor ? "native/gvisor" : "native/runc", &suite);
     }
     reopened = syn_native_free(reopened);

@@ -65,6 +65,8 @@ static const struct plan_field plan_fields[] = {
     NUMBER_LATER(eager_ms),
     TEXT_LATER(runtime),
     TEXT_LATER(handler),
+    TEXT_LATER(restore),
+    NUMBER_LATER(ahead),
     PLACE_TEXT(netns),
     PLACE_TEXT(bridge),
     PLACE_TEXT(port),

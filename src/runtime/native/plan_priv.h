@@ -29,6 +29,8 @@
 #define SYN_DIR_TMPFS    "tmpfs"   /* a pod's file systems in memory: 0, 1, ... */
 #define SYN_DIR_MAPPED   "volumes" /* volumes as they are this instance's: 0, 1, ... */
 #define SYN_DIR_TOOL     "oci"     /* the tool's --root */
+#define SYN_DIR_SAVING   "saving"  /* a checkpoint in the making, */
+#define SYN_DIR_SAVED    "saved"   /* and a whole one, until somebody takes it */
 #define SYN_DIR_JOINED   "joined"  /* the same for `exec` where its network was made before */
 
 #define SYN_PLATFORM_ZYGOTE "zygote" /* of forked instances: plan.platform */
@@ -52,7 +54,9 @@ struct syn_plan {
     char address[64];
     char runtime[128]; /* container runtime's socket, "unix:..."; "": the tool is run natively */
     char handler[32];  /* its runtime class */
-    struct syn_net_place place; /* on the account's bridge; .netns "" for none */
+    int64_t ahead;     /* 1: its sandbox is made first, and waits to be filled */
+    char restore[SYN_INSTANCE_PATH_MAX]; /* what was saved and goes on here; "": argv is run */
+    struct syn_net_place place;          /* on the account's bridge; .netns "" for none */
 };
 
 /** Does it run in a namespace that is made before the tool starts? */

@@ -20,10 +20,12 @@
 #include "file_priv.h"
 #include "instance_priv.h"
 
-#define ASK_MS         10000
-#define ASK_BYTES_MAX  65536
-#define TRIAL_MS       20000
-#define TRIAL_VERSION  2
+#define ASK_MS        10000
+#define ASK_BYTES_MAX 65536
+#define TRIAL_MS      20000
+#define TRIAL_VERSION 3
+#define KEEPER_OLDEST \
+    20240408 /* release of gVisor: what is saved goes on in a sandbox made for it */
 #define SWEEP_TRIES    40
 #define SWEEP_PAUSE_MS 50
 #define TRIAL_NAME     "probe" /* of its folder, with a number */
@@ -31,16 +33,19 @@
 
 /* What must be unchanged for a kept result to count. */
 static void
-trial_key(const char *tool, char *out)
+trial_key(const struct syn_native *native, const char *tool, bool gvisor, char *out)
 {
     struct utsname machine = {0};
-    struct stat st = {0};
+    struct stat st = {0}, keeper = {0};
 
     (void)uname(&machine);
     (void)stat(tool, &st);
-    (void)snprintf(out, KEY_MAX, "%d %s %lld %lld.%09ld %s %u", TRIAL_VERSION, tool,
+    if (gvisor)
+        (void)stat(native->keeper, &keeper);
+    (void)snprintf(out, KEY_MAX, "%d %s %lld %lld.%09ld %lld %lld.%09ld %s %u", TRIAL_VERSION, tool,
                    (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
-                   machine.release, (unsigned)geteuid());
+                   (long long)keeper.st_size, (long long)keeper.st_mtim.tv_sec,
+                   keeper.st_mtim.tv_nsec, machine.release, (unsigned)geteuid());
 }
 
 static bool
@@ -58,6 +63,8 @@ trial_load(const struct syn_native *native, const char *file, const char *key,
     (void)syn_str_copy(trial->platform, sizeof(trial->platform), syn_json_str(doc, "platform", ""));
     (void)syn_str_copy(trial->version, sizeof(trial->version), syn_json_str(doc, "version", ""));
     (void)syn_str_copy(trial->detail, sizeof(trial->detail), syn_json_str(doc, "detail", ""));
+    (void)syn_str_copy(trial->snapshots, sizeof(trial->snapshots),
+                       syn_json_str(doc, "snapshots", ""));
     trial->gpus = syn_json_bool(doc, "gpus", false);
     return true;
 }
@@ -73,9 +80,10 @@ trial_save(const struct syn_native *native, const char *file, const char *key,
     if (!trial->works ||
         syn_path_format(path, sizeof(path), NULL, "%s/%s", native->cache, file) < 0)
         return;
-    if (syn_json_pack(&doc, NULL, "{s:s, s:b, s:s, s:s, s:s, s:b}", "key", key, "works", 1,
+    if (syn_json_pack(&doc, NULL, "{s:s, s:b, s:s, s:s, s:s, s:s, s:b}", "key", key, "works", 1,
                       "platform", trial->platform, "version", trial->version, "detail",
-                      trial->detail, "gpus", trial->gpus ? 1 : 0) == SYN_OK)
+                      trial->detail, "snapshots", trial->snapshots, "gpus",
+                      trial->gpus ? 1 : 0) == SYN_OK)
         (void)!syn_file_write_json(AT_FDCWD, path, doc, true, NULL);
 }
 
@@ -108,6 +116,18 @@ read_version(const char *tool, char *out, size_t cap)
     (void)ask_tool(argv, text, sizeof(text));
     if (sscanf(text, "%*s version %63s", word) == 1)
         (void)syn_str_copy(out, cap, word);
+}
+
+/* Builds are named by their day: "0.0~20240729.0", "release-20240729.0". */
+static bool
+keeps(const char *version)
+{
+    uint64_t day;
+
+    for (; *version != '\0'; version++)
+        if (syn_str_starts(version, "20") && strspn(version, "0123456789") == 8)
+            return syn_scan_u64(version, 10, &day, NULL) && day >= KEEPER_OLDEST;
+    return false;
 }
 
 /* Can it pass NVIDIA's devices on? runc can. gVisor can from 2023 on, and says so by knowing the
@@ -274,11 +294,15 @@ try_sandbox(struct syn_native *native, bool gvisor, struct syn_sandbox_report *r
         (void)snprintf(ret->detail, sizeof(ret->detail), "must run as root");
         return;
     }
-    trial_key(tool, key);
+    trial_key(native, tool, gvisor, key);
     if (trial_load(native, file, key, ret))
         return;
     read_version(tool, ret->version, sizeof(ret->version));
     ret->gpus = passes_gpus(tool, gvisor);
+    if (gvisor)
+        read_version(native->keeper, ret->snapshots, sizeof(ret->snapshots));
+    if (!keeps(ret->snapshots))
+        ret->snapshots[0] = '\0';
     for (; *platforms && !ret->works; platforms++) {
         (void)syn_str_copy(choice.platform, sizeof(choice.platform), *platforms);
         begin = syn_mono_ms(syn_world_system());
@@ -372,4 +396,31 @@ syn_sandbox_choose(struct syn_native *native, const char *isolation, bool device
     rc = choose(native, wanted, devices, ret, err);
     (void)pthread_mutex_unlock(&native->lock);
     return rc;
+}
+
+/* Its own trial would be to save and restore: whoever does that has another way if it fails. */
+int
+syn_sandbox_choose_keeper(struct syn_native *native, const char *isolation,
+                          struct syn_sandbox_choice *ret, struct syn_err *err)
+{
+    const struct syn_sandbox_report *gvisor;
+    int rc = SYN_OK;
+
+    if (isolation && !syn_str_eq(isolation, "auto") && !syn_str_eq(isolation, "gvisor"))
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "snapshots need gVisor, not %s", isolation);
+    (void)pthread_mutex_lock(&native->lock);
+    gvisor = report(native, true);
+    if (!gvisor->works)
+        rc = SYN_FAIL(err, SYN_E_UNSUPPORTED, "snapshots need gVisor: %.150s", gvisor->detail);
+    else if (gvisor->snapshots[0] == '\0')
+        rc = SYN_FAIL(err, SYN_E_UNSUPPORTED,
+                      "snapshots need a gVisor of %d or newer, and this node's is %s: "
+                      "scripts/gvisor gets one",
+                      KEEPER_OLDEST, gvisor->version);
+    (void)pthread_mutex_unlock(&native->lock);
+    if (rc < 0)
+        return rc;
+    *ret = (struct syn_sandbox_choice){.gvisor = true, .platform = "systrap"};
+    (void)syn_str_copy(ret->tool, sizeof(ret->tool), native->keeper);
+    return SYN_OK;
 }

@@ -129,6 +129,10 @@ open_files(struct shim *shim, struct syn_err *err)
 static void
 report_ready(struct shim *shim, const char *message)
 {
+    if (shim->starter >= 0) /* it closes the connection when it has read that */
+        (void)send(shim->clients[shim->starter], message, strlen(message),
+                   MSG_NOSIGNAL | MSG_DONTWAIT);
+    shim->starter = -1;
     if (shim->ready < 0)
         return;
     (void)!write(shim->ready, message, strlen(message));
@@ -342,6 +346,13 @@ hold_cpu(struct shim *shim)
 }
 
 void
+syn_shim_created(struct shim *shim)
+{
+    shim->created = true;
+    report_ready(shim, "ok");
+}
+
+void
 syn_shim_started(struct shim *shim)
 {
     struct syn_cgroup_usage usage;
@@ -389,6 +400,10 @@ syn_shim_reap(struct shim *shim)
         } else if (pid == shim->init) {
             shim->init_done = true;
             shim->init_status = status;
+        } else if (pid == shim->saver) {
+            shim->saver = 0;
+            if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+                (void)renameat(shim->dir, SYN_DIR_SAVING, shim->dir, SYN_DIR_SAVED);
         } else if (shim->init <= 0 && shim->reaped_count < SYN_SHIM_REAPED_MAX) {
             shim->reaped[shim->reaped_count].pid = pid;
             shim->reaped[shim->reaped_count++].status = status;
@@ -414,10 +429,18 @@ on_signal(struct shim *shim)
     syn_shim_reap(shim);
 }
 
+/* NULL: the answer comes when it runs, or does not. */
 static const char *
-answer(struct shim *shim, const char *request)
+answer(struct shim *shim, size_t client, const char *request)
 {
     uint64_t number = 0;
+
+    if (syn_str_eq(request, "go on")) {
+        if (!shim->created || shim->goes_on || !shim->engine->go_on || !shim->engine->go_on(shim))
+            return "is not to be started";
+        shim->starter = (int)client;
+        return NULL;
+    }
 
     if (syn_str_starts(request, "signal ") &&
         syn_parse_u64(request + 7, 1, 64, "signal", &number, NULL) == SYN_OK) {
@@ -433,6 +456,11 @@ answer(struct shim *shim, const char *request)
                  request[4] == '\0' ? shim->plan.grace_ms : (int64_t)number);
         return "ok";
     }
+    if (syn_str_eq(request, "save")) {
+        if (shim->started_ms == 0 || shim->init_done || shim->saver > 0)
+            return "not running";
+        return shim->engine->save && shim->engine->save(shim) ? "ok" : "cannot be saved";
+    }
     if (syn_str_eq(request, "settle")) {
         if (shim->hold_at_ms != SYN_SHIM_NEVER)
             hold_cpu(shim);
@@ -444,20 +472,23 @@ answer(struct shim *shim, const char *request)
 }
 
 static void
-on_client(struct shim *shim, int *client)
+on_client(struct shim *shim, size_t index)
 {
+    int *client = &shim->clients[index];
     char request[64];
     ssize_t got = recv(*client, request, sizeof(request) - 1, MSG_DONTWAIT);
     const char *reply;
 
     if (got > 0) {
         request[got] = '\0';
-        reply = answer(shim, request);
-        if (send(*client, reply, strlen(reply), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+        reply = answer(shim, index, request);
+        if (!reply || send(*client, reply, strlen(reply), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
             return;
     } else if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
+    if (shim->starter == (int)index)
+        shim->starter = -1;
     (void)close(*client);
     *client = -1;
 }
@@ -550,7 +581,7 @@ syn_shim_turn(struct shim *shim, int64_t deadline_ms)
         on_ended(shim);
     for (size_t i = 0; i < SYN_SHIM_CLIENTS_MAX; i++) {
         if (fds[FDS_FIXED + i].revents)
-            on_client(shim, &shim->clients[i]);
+            on_client(shim, i);
     }
     if (fds[1].revents)
         on_listener(shim);
@@ -629,6 +660,7 @@ shim_open(struct shim *shim, const char *dir, struct syn_err *err)
     shim->pipes[0] = shim->pipes[1] = shim->ended = shim->limits = -1;
     for (size_t i = 0; i < SYN_SHIM_CLIENTS_MAX; i++)
         shim->clients[i] = -1;
+    shim->starter = -1;
     syn_full_init(&shim->full);
     shim->sample_at_ms = shim->kill_at_ms = shim->limit_at_ms = SYN_SHIM_NEVER;
     shim->look_at_ms = shim->hold_at_ms = SYN_SHIM_NEVER;

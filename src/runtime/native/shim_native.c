@@ -72,6 +72,7 @@ enter_world(struct shim *shim, struct syn_err *err)
 static int
 run_tool(struct shim *shim, struct syn_err *err)
 {
+    bool restores = shim->plan.restore[0] != '\0';
     struct syn_tool_args args;
     int out[2], log[2];
     int rc;
@@ -87,8 +88,16 @@ run_tool(struct shim *shim, struct syn_err *err)
     (void)fcntl(out[0], F_SETFL, O_NONBLOCK);
     (void)fcntl(log[0], F_SETFL, O_NONBLOCK);
     syn_tool_begin(&args, shim->dir_path, &shim->plan);
-    syn_tool_add(&args, "run");
-    syn_tool_add(&args, "--detach");
+    if (shim->plan.ahead) {
+        syn_tool_add(&args, "create");
+    } else {
+        syn_tool_add(&args, restores ? "restore" : "run");
+        syn_tool_add(&args, "--detach");
+    }
+    if (restores && !shim->plan.ahead) {
+        syn_tool_add(&args, "--image-path");
+        syn_tool_add(&args, shim->plan.restore);
+    }
     syn_tool_add_path(&args, "--pid-file=", shim->dir_path, SYN_FILE_PID);
     syn_tool_add(&args, "--bundle");
     syn_tool_add(&args, shim->dir_path);
@@ -112,6 +121,41 @@ tool_signal(struct shim *shim, int signo)
     syn_tool_add(&args, shim->plan.name);
     syn_tool_add(&args, number);
     (void)!syn_tool_spawn(&args, -1, -1, &pid, NULL);
+}
+
+/* Fill the sandbox that waits. Its output is that of the sandbox, which was given at its making. */
+static bool
+tool_go_on(struct shim *shim)
+{
+    struct syn_tool_args args;
+
+    syn_tool_begin(&args, shim->dir_path, &shim->plan);
+    syn_tool_add(&args, "restore");
+    syn_tool_add(&args, "--detach");
+    syn_tool_add(&args, "--bundle");
+    syn_tool_add(&args, shim->dir_path);
+    syn_tool_add(&args, "--image-path");
+    syn_tool_add(&args, shim->plan.restore);
+    syn_tool_add(&args, shim->plan.name);
+    if (syn_tool_spawn(&args, -1, -1, &shim->runner, NULL) < 0)
+        return false;
+    shim->runner_done = false;
+    shim->goes_on = true;
+    return true;
+}
+
+/* As it is, in one piece that is mapped when it is restored; it ends with that. */
+static bool
+tool_save(struct shim *shim)
+{
+    struct syn_tool_args args;
+
+    syn_tool_begin(&args, shim->dir_path, &shim->plan);
+    syn_tool_add(&args, "checkpoint");
+    syn_tool_add(&args, "--compression=none");
+    syn_tool_add_path(&args, "--image-path=", shim->dir_path, SYN_DIR_SAVING);
+    syn_tool_add(&args, shim->plan.name);
+    return shim->plan.gvisor && syn_tool_spawn(&args, -1, -1, &shim->saver, NULL) == SYN_OK;
 }
 
 static void
@@ -140,13 +184,18 @@ over(struct shim *shim)
         return false;
     if (!WIFEXITED(shim->runner_status) || WEXITSTATUS(shim->runner_status) != 0)
         return true;
+    if (shim->plan.ahead && !shim->goes_on) {
+        if (!shim->created)
+            syn_shim_created(shim);
+        return shim->stop != SYN_SHIM_STOP_NONE;
+    }
     if (shim->started_ms == 0) {
         learn_init(shim);
         if (shim->init <= 0)
             return true;
         syn_shim_started(shim);
     }
-    return shim->init_done;
+    return shim->init_done && shim->saver == 0;
 }
 
 static void
@@ -216,6 +265,8 @@ const struct syn_shim_engine syn_shim_native = {
     .over = over,
     .read = read_output,
     .signal = tool_signal,
+    .go_on = tool_go_on,
+    .save = tool_save,
     .drain = drain,
     .words = words,
     .clear = delete_container,

@@ -28,6 +28,10 @@ struct syn_shim_engine {
     void (*read)(struct shim *shim, enum syn_logger_stream stream);
     /** Deliver a signal in another way than to the first process; NULL: there is no other. */
     void (*signal)(struct shim *shim, int signo);
+    /** Begin to fill what was made ahead. False when that is not to be done; NULL: never. */
+    bool (*go_on)(struct shim *shim);
+    /** Begin to save it: shim->saver. False when it cannot be; NULL: never. */
+    bool (*save)(struct shim *shim);
     /** The last of its output, before the result is written. */
     void (*drain)(struct shim *shim);
     /** Why it never began, after `cause` (may be NULL). */
@@ -55,7 +59,10 @@ struct shim {
     struct syn_full full;
 
     pid_t runner, init;
+    pid_t saver; /* that saves it, 0 for none: its end comes after that one's */
     bool runner_done, init_done;
+    bool created, goes_on; /* its sandbox, made ahead, waits; and is being filled */
+    int starter;           /* the client that waits for it to run; -1: none */
     int runner_status, init_status;
     struct {
         pid_t pid;
@@ -85,6 +92,8 @@ int64_t syn_shim_mono_ms(void);
  * since.
  */
 int64_t syn_shim_wall_ms(const struct shim *shim);
+/** Its sandbox is there and waits for go_on(). */
+void syn_shim_created(struct shim *shim);
 /** The first process runs: shim->init. */
 void syn_shim_started(struct shim *shim);
 /** Take what ended. */

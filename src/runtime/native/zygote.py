@@ -37,7 +37,7 @@ SECCOMP_MODE_FILTER = 2
 CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP = 5, 6, 7, 8
 CAP_NET_ADMIN, CAP_SYS_CHROOT, CAP_SYS_ADMIN = 12, 18, 21
 MOVE_MOUNT_F_EMPTY_PATH = 4
-SYS_MOVE_MOUNT = 429
+SYS_MOVE_MOUNT, SYS_PIDFD_OPEN = 429, 434
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
 INSIDE_ID = 1000  # what the instance's processes are within
 FDS_MAX = 16
@@ -192,7 +192,14 @@ def mount_proc():
         mount("proc", "/proc", "proc", flags)
 
 
-def become(uid):
+def end_with(zygote):
+    """The zygote's end, of which this is a descriptor, is this process's; also one that has been."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if select.select([zygote], [], [], 0)[0]:
+        os._exit(125)
+
+
+def become(uid, zygote):
     """The instance's own user, outside and within, with no power over anything."""
     os.setgroups([])
     prctl(PR_SET_KEEPCAPS, 1)
@@ -210,7 +217,7 @@ def become(uid):
     must(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "ambient capabilities")
     set_capabilities(())
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # which other ids undo
+    end_with(zygote)  # which other ids have undone
 
 
 class Filter(ctypes.Structure):
@@ -226,14 +233,13 @@ def close_all_but(kept):
 
 def apart():
     """What the sandboxes of all instances have, and takes longest."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     unshare(NEWNS | NEWUTS | NEWIPC | NEWNET)
     mount_proc()
     loopback_up()
     socket.sethostname("function")
 
 
-def run(host, bpf, fds, begun):
+def run(host, bpf, zygote, fds, begun):
     """Be this instance: complete its sandbox, then be the function. Returns its exit status."""
     config_fd, door_fd, log_fd, errors_fd, code, layer = fds[:6]
     os.dup2(log_fd, 1)
@@ -256,7 +262,7 @@ def run(host, bpf, fds, begun):
         show(layer, "/synor/layer")
     if config["code_is_file"]:
         mount("none", "/synor", None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
-    become(config["uid"])
+    become(config["uid"], zygote)
     os.environ.clear()
     os.environ.update(pair.split("=", 1) for pair in config["env"])
     door = socket.socket(fileno=door_fd)
@@ -267,14 +273,15 @@ def run(host, bpf, fds, begun):
     return 0
 
 
-def child(host, bpf, link):
+def child(host, bpf, zygote, link):
     status = 125
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        end_with(zygote)
         apart()
         message, fds = receive(link)
-        status = 0 if message is None else run(host, bpf, fds, time.monotonic())
+        status = 0 if message is None else run(host, bpf, zygote, fds, time.monotonic())
     except BaseException:  # whatever it is, nothing of the zygote's runs on in the child
         sys.excepthook(*sys.exc_info())
     finally:
@@ -307,6 +314,7 @@ class Zygote:
     def __init__(self, control, host, bpf):
         self.control, self.host, self.bpf = control, host, bpf
         self.own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
+        self.own = must(libc.syscall(SYS_PIDFD_OPEN, os.getpid(), 0), "pidfd_open")
         self.alive = set()
         self.spare = None  # (pid, link) of the child that is nobody's yet
 
@@ -319,7 +327,7 @@ class Zygote:
                 # With a copy of these it would not hear of the zygote's end, nor would others.
                 ours.close()
                 self.control.close()
-                child(self.host, self.bpf, theirs)
+                child(self.host, self.bpf, self.own, theirs)
         finally:
             must(libc.setns(self.own_pids, NEWPID), "setns")
         theirs.close()

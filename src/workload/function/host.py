@@ -23,6 +23,9 @@ ALONE_S = 0.1  # where no other call is under way
 TOKEN = (b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
          b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 CONTROL = bytes(range(0x21)) + b"\x7f"
+WAITS = "/synor/scratch/.snapshot-waits"  # made by who waits to be saved, or says why not to
+OWN_RANDOM = {"cryptography.hazmat.bindings._rust": "cryptography", "grpc._cython.cygrpc": "grpc"}
+RESUME = "/synor/scratch/.snapshot-resume"  # the word for who was restored
 REASONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 301: "Moved Permanently",
            302: "Found", 303: "See Other", 304: "Not Modified", 307: "Temporary Redirect",
            308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
@@ -680,6 +683,50 @@ def open_door():
     return door
 
 
+def crypto_libraries():
+    """OpenSSL's, as they are mapped here: the system's, and copies that packages bring along."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        paths = {line.split(None, 5)[5].rstrip("\n") for line in file if "/libcrypto" in line}
+    if not paths:
+        return []
+    import ctypes  # before it is saved: it takes its time
+    return [ctypes.CDLL(path) for path in sorted(paths)]
+
+
+def renew_random(libraries):
+    """What was saved goes on in several instances, which must not draw the same numbers. What asks
+    the kernel (os.urandom, secrets, uuid4) draws others anyway."""
+    for library in libraries:
+        from ctypes import c_double
+        library.RAND_add(os.urandom(64), 64, c_double(64.0))
+    for name, renew in (("random", lambda module: module.seed()),
+                        ("numpy.random", lambda module: module.seed()),
+                        ("ssl", lambda module: module.RAND_add(os.urandom(64), 64.0)),
+                        ("tempfile", lambda module: setattr(module, "_name_sequence", None)),
+                        ("uuid", lambda module: setattr(module, "_last_timestamp", None))):
+        module = sys.modules.get(name)
+        if module is not None:
+            renew(module)
+
+
+def wait_to_be_restored():
+    """Be saved as what is loaded now, and go on as one of the instances that this is restored as,
+    with an environment of its own."""
+    own = sorted(OWN_RANDOM[name] for name in OWN_RANDOM if name in sys.modules)
+    libraries = crypto_libraries()
+    with open(WAITS + ".part", "w", encoding="utf-8") as file:
+        if own:
+            file.write(f"{', '.join(own)} draws random numbers in a way that cannot be renewed")
+    os.rename(WAITS + ".part", WAITS)
+    while not os.path.exists(RESUME):
+        time.sleep(0.002)
+    with open(RESUME, "rb") as file:
+        word = json.load(file)
+    os.unlink(RESUME)
+    os.environ.update(word["env"])
+    renew_random(libraries)
+
+
 def main(begun=BEGUN, door=None):
     """`door`: a socket that listens already; it is given where there is no network."""
     created = create_us()
@@ -689,6 +736,9 @@ def main(begun=BEGUN, door=None):
     host = Host(handler, max(1, number(os.environ.get("SYNOR_CONCURRENCY"))))
     if door is None:
         host.warm()
+    if os.environ.pop("SYNOR_SNAPSHOT", ""):
+        wait_to_be_restored()
+        created, begun = 0, time.monotonic()
     host.cold = f"create={created};initialise={int((time.monotonic() - begun) * 1e6)}"
     signal.signal(signal.SIGTERM, stop)
     try:

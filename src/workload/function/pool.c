@@ -97,7 +97,9 @@ make_env(const struct making *making, json_t **ret, struct syn_err *err)
 static const char *
 start_way(const struct making *making)
 {
-    return making->spec.isolation == SYN_ISOLATION_NAMESPACE ? "zygote" : "cold";
+    if (making->spec.isolation == SYN_ISOLATION_NAMESPACE)
+        return "zygote";
+    return making->spec.snapstart ? "snapshot" : "cold";
 }
 
 static int

@@ -145,9 +145,10 @@ test_what_is_asked_for(void **state)
     spec = make("{\"runtime\":\"python3\",\"code\":\"synor://code\",\"memory_bytes\":\"1gb\","
                 "\"timeout_ms\":60000,\"concurrency\":10,\"min_instances\":2,\"max_instances\":7,"
                 "\"idle_ms\":20000,\"env\":{\"A\":\"1\"},\"secrets\":{\"KEY\":\"key\"},"
-                "\"region\":\"eu\",\"isolation\":\"gvisor\"}",
+                "\"region\":\"eu\",\"isolation\":\"gvisor\",\"snapstart\":true}",
                 &pool);
     syn_service_spec_read(spec, &read);
+    assert_string_equal(at(spec, "function.start"), "snapshot");
     assert_int_equal(read.replicas, 2);
     assert_int_equal(syn_json_i64(read.autoscale, "min", 0), 2);
     assert_int_equal(syn_json_i64(read.autoscale, "max", 0), 7);

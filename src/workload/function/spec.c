@@ -166,6 +166,8 @@ static const struct syn_field spec_fields[] = {
      .help = "where instances may run; \"\" anywhere"},
     {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata|namespace", .fallback = "\"auto\"",
      .help = "the sandbox of instances; wasm has its own; namespace: of python, forked on nodes that allow it"},
+    {.name = "snapstart", .kind = SYN_FIELD_BOOL, .fallback = "false",
+     .help = "python in gVisor: instances go on from a snapshot of a loaded one"},
     {.name = "max_budget", .kind = SYN_FIELD_AMOUNT, .min = 1, .max = SYN_AMOUNT_MAX,
      .help = "SYNOR that a billing period may cost before it is suspended; without it, what the account has"},
     {.name = "billing_period_ms", .kind = SYN_FIELD_MS, .min = BILLING_MIN_MS, .max = BILLING_MAX_MS,
@@ -720,6 +722,18 @@ check_parts(const struct syn_function_spec *read, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.min_instances: a module has a fresh instance for each call and is "
                         "always ready; leave it out");
+    if (read->snapstart && read->language.runtime != SYN_FUNCTION_PYTHON)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.snapstart: snapshots are of python3 alone: of %s the state of "
+                        "random generators cannot be renewed, or nothing is gained",
+                        read->runtime);
+    if (read->snapstart && read->gpus > 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.snapstart: what has GPUs cannot be saved");
+    if (read->snapstart && read->isolation != SYN_ISOLATION_AUTO &&
+        read->isolation != SYN_ISOLATION_GVISOR)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.snapstart: needs isolation gvisor, or auto, and not %s",
+                        syn_isolation_name(read->isolation));
     if (read->min_instances > read->max_instances)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.min_instances: %lld is more than max_instances, %lld",
@@ -731,8 +745,9 @@ static int
 check_cards(const struct syn_function_spec *read, struct syn_err *err)
 {
     if (read->gpus > 0 && read->language.runtime == SYN_FUNCTION_WASM)
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.gpus: a module of WebAssembly runs within the gateway, which has none");
+        return SYN_FAIL(
+            err, SYN_E_INVALID,
+            "spec.gpus: a module of WebAssembly runs within the gateway, which has none");
     if (read->gpus == 0 && *read->gpu_model)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.gpu_model: no GPU is asked for; set gpus");
     if (read->gpus > 0 && !*read->gpu_model)
@@ -811,6 +826,7 @@ syn_function_spec_read(const json_t *spec, struct syn_function_spec *ret)
         .isolation = (enum syn_isolation)isolation,
         .max_budget = SYN_MAX(syn_document_amount(spec, "max_budget"), 0),
         .billing_ms = syn_json_i64(spec, "billing_period_ms", 0),
+        .snapstart = syn_json_bool(spec, "snapstart", false),
         .suspended = syn_json_bool(spec, "suspended", false),
         .prewarm = !syn_str_eq(syn_json_str(spec, "prewarm", "auto"), "off"),
     };

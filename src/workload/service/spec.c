@@ -86,7 +86,7 @@ static const struct syn_field function_fields[] = {
      .fallback = "\"\"", .help = "what its version begins with; \"\" any"},
     {.name = "env", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_ENV_MAX, .fallback = "{}",
      .help = "variables of the platform's own"},
-    {.name = "start", .kind = SYN_FIELD_STR, .choices = "cold|zygote", .fallback = "\"cold\"",
+    {.name = "start", .kind = SYN_FIELD_STR, .choices = "cold|zygote|snapshot", .fallback = "\"cold\"",
      .help = "how its instances may be started; one that its node cannot start so starts cold"},
 };
 static const struct syn_schema function_schema = SYN_SCHEMA("ServiceFunction", function_fields);

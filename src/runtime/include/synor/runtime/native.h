@@ -22,7 +22,7 @@ struct syn_native_options {
     const char *const *shim_argv;
     enum syn_sandbox sandbox;
     const char *runc;  /* absolute path, or NULL: found in PATH */
-    const char *runsc; /* the same */
+    const char *runsc; /* the same; this one is then used for snapshots, too */
     /** The node's networks, or NULL: there are none. Borrowed: they outlive the driver. */
     struct syn_net *net;
 };
@@ -36,6 +36,9 @@ struct syn_sandbox_report {
     char version[64];
     char platform[16]; /* gVisor's: "systrap", "ptrace" */
     char detail[256];  /* how long that took, or why not */
+    /** gVisor's: version of the program that can save and restore, "" when there is none. It may be
+     * another one than the rest is about. */
+    char snapshots[64];
 };
 
 /** Owner: *ret_native is the caller's; options are copied. Returns 0; INVALID, NOMEM, IO. */

@@ -68,6 +68,13 @@ enum syn_network_mode {
 
 #define SYN_INSTANCE_DNS_MAX 3
 
+/** What checkpoint() saved goes on in many instances, so its program waits for a word first: it
+ *  makes the one file when it is ready to be saved, and goes on when there is the other. */
+#define SYN_SNAPSHOT_WAITS_FILE  ".snapshot-waits"
+#define SYN_SNAPSHOT_RESUME_FILE ".snapshot-resume"
+#define SYN_SNAPSHOT_WAITS       "/synor/scratch/" SYN_SNAPSHOT_WAITS_FILE
+#define SYN_SNAPSHOT_RESUME      "/synor/scratch/" SYN_SNAPSHOT_RESUME_FILE
+
 /** What one instance is. Borrowed for the call of prepare(); a zero in a limit means the default.
  */
 struct syn_instance_spec {
@@ -122,6 +129,15 @@ struct syn_instance_spec {
     const char *dns_search; /* the domain that short names are tried in, or NULL */
     const struct syn_host_entry *hosts;
     size_t hosts_count;
+    /** It is to be saved by checkpoint(). UNSUPPORTED where no sandbox can be, and with devices. */
+    bool saved;
+    /** A folder that checkpoint() made of an instance with the same mounts, or NULL: start() goes
+     * on from there instead of running argv. Its file is SYN_SNAPSHOT_RESUME, which its user can
+     * read. */
+    const char *restore;
+    const char *resume;
+    size_t resume_len;
+    bool ahead; /* with `restore`: its sandbox is made by create(), and go_on() takes the word */
 };
 
 enum syn_instance_state {
@@ -204,6 +220,8 @@ struct syn_runtime_info {
     const char *platform; /* "systrap", "ptrace"; "" for runc */
     const char *detail;   /* one sentence: why this one */
     bool gpus;            /* it can pass NVIDIA GPUs on */
+    /** Version of the sandbox that can be saved and restored, another build perhaps; "": none. */
+    const char *snapshots;
 };
 
 struct syn_runtime_ops {
@@ -261,6 +279,22 @@ struct syn_runtime_ops {
      */
     int (*exec)(void *self, struct syn_instance *instance, const struct syn_exec_spec *spec,
                 struct syn_exec **ret_exec, struct syn_err *err);
+
+    /** Save a running instance that was prepared as `saved`, its memory and all, as the new folder
+     *  `folder`, which is on the file system of the instance's own. It ends with that, whether it
+     *  could be saved or not. Whole or not at all, but not on the disk yet. Optional: NULL for a
+     *  driver that cannot. Blocks: tenths of a second.
+     *  Returns 0; CONFLICT when it does not run; UNSUPPORTED, TIMEOUT, IO. */
+    int (*checkpoint)(void *self, struct syn_instance *instance, const char *folder,
+                      struct syn_err *err);
+
+    /** Make the sandbox of one that was prepared `ahead`, which is still PREPARED then. Optional,
+     *  with the next: NULL for a driver that cannot. Blocks and returns as start(). */
+    int (*create)(void *self, struct syn_instance *instance, struct syn_err *err);
+    /** Start one that was created: it goes on from its snapshot, with `word` in
+     *  SYN_SNAPSHOT_RESUME. Blocks and returns as start(). */
+    int (*go_on)(void *self, struct syn_instance *instance, const char *word, size_t len,
+                 struct syn_err *err);
 
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);

@@ -102,6 +102,7 @@ struct syn_function_spec {
     const json_t *triggers;
     const char *region;
     enum syn_isolation isolation;
+    bool snapstart;     /* instances go on from a snapshot, where their node has one */
     int64_t max_budget; /* of a billing period; 0: as much as the account has */
     int64_t billing_ms;
     bool suspended; /* by its owner */

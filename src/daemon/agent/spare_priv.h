@@ -1,0 +1,16 @@
+/* Sandboxes that wait to be filled from a snapshot: the next instance takes one. */
+#ifndef SYN_AGENT_SPARE_PRIV_H
+#define SYN_AGENT_SPARE_PRIV_H
+
+#include "saving_priv.h"
+
+/** Make the instance's folder that of a sandbox that waits for the snapshot `key`; its handle is
+ *  the instance's. False when there is none, or it cannot be written down whose it is. */
+SYN_MUST bool agt_spare_take(struct agt_instance *instance, const char *key);
+/** The instance's folder is its own again: the one that it took is gone. */
+void agt_spare_forget(struct agt_instance *instance);
+/** Make as many as shall wait for the snapshot of `saving`, which is in the folder `image`. Blocks:
+ *  as long as sandboxes take. */
+void agt_spares_fill(struct agt_saving *saving, const char *image);
+
+#endif
