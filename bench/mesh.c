@@ -146,6 +146,7 @@ open_meshed(struct way *way)
         .servers = &there,
         .server_count = 1,
         .hold_ms = 5000,
+        .retry_percent = 20,
         .cert = "web",
         .peer_name = "db.acme.mesh",
         .health = {.check = SYN_BALANCER_CHECK_TCP, .rise = 1, .peers_only = true}};
@@ -153,10 +154,11 @@ open_meshed(struct way *way)
                                             .servers = &here,
                                             .server_count = 1,
                                             .hold_ms = 2000,
+                                            .retry_percent = 20,
                                             .client = SYN_BALANCER_CLIENT_NONE};
     const struct syn_balancer_caller caller = {CALLER, "web.acme.mesh"};
-    const struct syn_balancer_pair may_call = {"web.acme.mesh", way->near_address, "web/db"};
-    const struct syn_balancer_pair may_come = {"*.acme.mesh", "db.acme.mesh", "in/db"};
+    const struct syn_balancer_pair may_call = {"web.acme.mesh", way->near_address, "web/db", 0};
+    const struct syn_balancer_pair may_come = {"*.acme.mesh", "db.acme.mesh", "in/db", 0};
     const struct syn_balancer_frontend near[] = {
         {.id = "out",
          .address = way->near_address,

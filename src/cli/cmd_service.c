@@ -429,9 +429,35 @@ show_calls(struct syn_cli_table_out *rows, const json_t *calls)
         syn_cli_cell(rows, "%s", syn_json_str(call, "caller", ""));
         syn_cli_cell(rows, "%s", syn_json_str(call, "callee", ""));
         syn_cli_cell(rows, "%s", syn_json_str(call, "node", ""));
+        if (syn_json_i64(call, "route", 0) > 0)
+            syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "route", 0));
+        else
+            syn_cli_cell(rows, "-");
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "requests", 0));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "errors", 0));
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "retries", 0));
+        syn_cli_cell(rows, "%lld of %lld", (long long)syn_json_i64(call, "out", 0),
+                     (long long)syn_json_i64(call, "servers", 0));
         syn_cli_cell(rows, "%lld ms", (long long)syn_json_i64(call, "mean_ms", 0));
+    }
+}
+
+static void
+show_policy(const struct syn_cli *cli, const json_t *mesh)
+{
+    long long percent = (long long)syn_json_i64(mesh, "retry_budget", 100);
+    const json_t *route;
+    size_t i;
+
+    if (percent < 100)
+        syn_cli_say(cli, "  tried again %lld%% of a caller's requests, and 3 a second, at most",
+                    percent);
+    json_array_foreach (json_object_get(mesh, "routes"), i, route) {
+        SYN_BUF(text);
+
+        syn_cli_service_route_say(route, &text);
+        if (syn_buf_ok(&text, NULL) == SYN_OK)
+            syn_cli_say(cli, "  route %-5zu %s", i + 1, syn_buf_text(&text) + 1);
     }
 }
 
@@ -452,11 +478,13 @@ run_mesh(struct syn_cli *cli)
     json_array_foreach (json_object_get(mesh, "allow"), i, entry)
         syn_buf_addf(&who, "%s%s", i > 0 ? ", " : "", json_string_value(entry));
     if (syn_buf_ok(&who, &err) < 0 ||
-        syn_cli_rows_new("CALLER|CALLEE|AT NODE|>REQUESTS|>ERRORS|>MEAN", &rows, &err) < 0)
+        syn_cli_rows_new("CALLER|CALLEE|AT NODE|>ROUTE|>REQUESTS|>ERRORS|>RETRIES|>OUT|>MEAN",
+                         &rows, &err) < 0)
         return syn_cli_fail(cli, &err);
     syn_cli_say(cli, "  address     %s", syn_json_str(mesh, "address", ""));
     syn_cli_say(cli, "  identity    %s", syn_json_str(mesh, "identity", ""));
     syn_cli_say(cli, "  callers     %s", who.len > 0 ? syn_buf_text(&who) : "none");
+    show_policy(cli, mesh);
     show_calls(rows, json_object_get(mesh, "calls"));
     return syn_cli_rows_print(cli, rows, "Nobody has called it, nor has it called, lately.");
 }

@@ -74,8 +74,11 @@
     {"allow-from", 0, "WHO", SYN_CLI_TEXT, 0, 0, false, true, NULL, "own", "Who may call it by name: own, NAME, ACCOUNT/NAME, ACCOUNT/*, *, none; repeatable"}, \
     {"mesh-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "So long callers by name wait for an answer to begin; then 504"}, \
     {"mesh-retries", 0, "N", SYN_CLI_INT, 0, 10, false, false, NULL, "3", "So often a call by name that failed is tried again"}, \
+    {"mesh-retry-budget", 0, "PERCENT", SYN_CLI_INT, 0, 100, false, false, NULL, "20", "Part of a caller's requests that may be tried again; 3 a second may besides"}, \
+    {"mesh-route", 0, "ROUTE", SYN_CLI_TEXT, 0, 0, false, true, NULL, "none", "Requests that go elsewhere, as path=/v2,to=NAME:90,to=OTHER:10; repeatable"}, \
     {"mesh-rate", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, "any", "Requests a second of each caller by name and node; beyond them 429"}, \
     {"mesh-eject-after", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "off", "So many errors in a row take a replica out for who calls it by name"}, \
+    {"mesh-break-at", 0, "PERCENT", SYN_CLI_INT, 0, 100, false, false, NULL, "off", "So many errors of its answers take a replica out for who calls it by name"}, \
     {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
     {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
@@ -178,12 +181,12 @@ set_rollout(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
                : syn_cli_spec_numbers(cli, rollout_numbers, SYN_LEN(rollout_numbers), rollout, err);
 }
 
-static const struct syn_cli_spec_key mesh_lists[] = {{"allow-from", "allow"}};
+static const struct syn_cli_spec_key mesh_lists[] = {{"allow-from", "allow"},
+                                                     {"mesh-route", "routes"}};
 static const struct syn_cli_spec_key mesh_numbers[] = {
-    {"mesh-timeout", "timeout_ms"},
-    {"mesh-retries", "retries"},
-    {"mesh-rate", "rate"},
-    {"mesh-eject-after", "errors_max"},
+    {"mesh-timeout", "timeout_ms"},        {"mesh-retries", "retries"},
+    {"mesh-retry-budget", "retry_budget"}, {"mesh-rate", "rate"},
+    {"mesh-eject-after", "errors_max"},    {"mesh-break-at", "break_at"},
 };
 
 /* "none" alone is a list of nobody. */
@@ -214,6 +217,8 @@ set_mesh(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     }
     if (rc == SYN_OK)
         rc = set_callers(cli, mesh, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_service_routes(cli, mesh, err);
     return rc < 0 ? rc : syn_cli_spec_numbers(cli, mesh_numbers, SYN_LEN(mesh_numbers), mesh, err);
 }
 
@@ -386,7 +391,10 @@ const struct syn_cli_command syn_cli_service_deploy = {
         "replaces the old one replica by replica, and one that fails its checks is rolled back. "
         "Deploying the same again changes nothing. Plan and price are shown first; usage is "
         "metered "
-        "every second and paid from what is locked, which is topped up from the account.",
+        "every second and paid from what is locked, which is topped up from the account. "
+        "A --mesh-route is words between commas: path=, method=, header=NAME, header=NAME=VALUE "
+        "or header=NAME=START* say which requests, to=SERVICE:WEIGHT and version=N:WEIGHT where "
+        "they go, mirror=SERVICE:PERCENT who gets a copy, timeout= and retries= how.",
     .examples = "  synor compute service deploy --name web --image synor://images/web \\\n"
                 "    --port 8080 --replicas 3 --health-check /health --wait\n"
                 "  synor compute service deploy --name web --image synor://images/web --plan\n"

@@ -91,5 +91,7 @@ extern const struct syn_cli_command syn_cli_node_list, syn_cli_node_get, syn_cli
 /* cmd_region.c */
 extern const struct syn_cli_command syn_cli_node_label, syn_cli_region_latency_list,
     syn_cli_region_latency_set;
+/* cmd_mesh.c */
+extern const struct syn_cli_command syn_cli_mesh_authority_list, syn_cli_mesh_authority_rotate;
 
 #endif

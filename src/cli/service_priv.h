@@ -22,6 +22,11 @@ SYN_MUST int syn_cli_service_checks(const struct syn_cli *cli, json_t *spec, str
 void syn_cli_service_checks_blame(const struct syn_cli *cli, struct syn_err *err);
 /** What --tmpfs, --secret-file say, laid over spec.mounts. */
 SYN_MUST int syn_cli_service_mounts(const struct syn_cli *cli, json_t *spec, struct syn_err *err);
+/** Each --mesh-route, as spec.mesh.routes; none: an empty list. */
+#define SYN_CLI_ROUTE_NUMBER_MAX 100000 /* what it may be the server says */
+SYN_MUST int syn_cli_service_routes(const struct syn_cli *cli, json_t *mesh, struct syn_err *err);
+/** A route in the option's words, each after a comma. */
+void syn_cli_service_route_say(const json_t *route, struct syn_buf *out);
 /** Who gave an option is told of the mount, not of the key that it became. */
 void syn_cli_service_mounts_blame(struct syn_err *err);
 

@@ -286,6 +286,8 @@ note_running(struct syn_balancer *balancer)
     memcpy(&all[1], balancer->old, balancer->old_count * sizeof(all[0]));
     if (lb_process_write(balancer->dir, all, balancer->old_count + 1, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "balancer.note", &err);
+    else
+        (void)unlinkat(balancer->dir, LB_PID_FILE, 0);
 }
 
 /* It ends when it has nothing left. Takes the connection (or NULL) from the call on. */
@@ -389,8 +391,10 @@ reload(struct syn_balancer *balancer, struct syn_err *err)
 
     if (rc == SYN_OK && balancer->now.pid > 0 && lb_connect(balancer, &before, NULL) == SYN_OK)
         (void)!lb_read_counts(balancer, before, NULL);
-    beside =
-        before != NULL && balancer->ours && balancer->setup.lua && lb_may_wait(balancer, before);
+    /* Of what was found running nobody knows who may come to wait. */
+    beside = before != NULL && balancer->setup.lua &&
+             (balancer->ours ? lb_may_wait(balancer, before)
+                             : lb_learn_marks(&balancer->now, before, NULL) == SYN_OK);
     if (rc == SYN_OK)
         rc = start_process(balancer, generation, beside, &fresh, err);
     if (rc < 0) {
@@ -402,8 +406,8 @@ reload(struct syn_balancer *balancer, struct syn_err *err)
         lb_process_retire(&balancer->now);
     if (!balancer->now.lingers)
         await_stopping(before);
-    /* Of what was found running, sections have other numbers: it cannot be asked about ours. */
-    retire_take(balancer, balancer->now, balancer->ours ? SYN_TAKE(before) : NULL);
+    retire_take(balancer, balancer->now,
+                balancer->ours || balancer->now.marks != NULL ? SYN_TAKE(before) : NULL);
     balancer->ours = true;
     balancer->now = fresh;
     balancer->started_ms = now_ms();
@@ -709,13 +713,42 @@ open_dir(struct syn_balancer *balancer, const char *dir, struct syn_err *err)
     return SYN_OK;
 }
 
+/* One that was replaced before our time goes on lingering, or is told to end. */
+static void
+adopt_old(struct syn_balancer *balancer, size_t at)
+{
+    SYN_SCOPED(lb_wire_close_scope) struct lb_wire *wire = NULL;
+    struct lb_process *process = &balancer->old[at];
+    char control[LB_CONTROL_SIZE];
+
+    lb_control(process->generation, control);
+    process->lingers = balancer->setup.lua &&
+                       lb_wire_open(balancer->dir, control, &wire, NULL) == SYN_OK &&
+                       lb_learn_marks(process, wire, NULL) == SYN_OK;
+    if (process->lingers) { /* who replaced it may have ended before its doors were shut */
+        (void)!lb_shut_doors(wire, NULL);
+        balancer->old_wire[at] = SYN_TAKE(wire);
+    } else {
+        lb_process_retire(process);
+    }
+}
+
 /* What an earlier process of ours left. It serves as it did; the first table takes it over. */
 static void
 adopt(struct syn_balancer *balancer)
 {
-    struct lb_process found[LB_OLD_MAX];
-    size_t count = lb_process_adopt(balancer->dir, found, LB_OLD_MAX);
+    struct lb_process found[LB_OLD_MAX + 1] = {LB_PROCESS_NONE};
+    bool stray = lb_process_stray(balancer->path, &found[0]);
+    size_t count = lb_process_adopt(balancer->dir, &found[1], LB_OLD_MAX);
 
+    for (size_t i = 1; stray && i <= count; i++)
+        stray = found[i].pid != found[0].pid; /* it was noted */
+    if (stray) {
+        count++;
+    } else {
+        lb_process_forget(&found[0]);
+        memmove(&found[0], &found[1], count * sizeof(found[0]));
+    }
     balancer->now = LB_PROCESS_NONE;
     for (size_t i = 0; i < count; i++) {
         balancer->generation = SYN_MAX(balancer->generation, found[i].generation);
@@ -723,8 +756,8 @@ adopt(struct syn_balancer *balancer)
             balancer->now = found[i];
         else
             balancer->old[balancer->old_count++] = found[i];
-        if (i > 0) /* one that lingered has nobody who tells it more */
-            lb_process_retire(&balancer->old[i - 1]);
+        if (i > 0)
+            adopt_old(balancer, i - 1);
     }
     atomic_store(&balancer->pid, (int)balancer->now.pid);
     if (balancer->now.pid > 0)
@@ -791,10 +824,7 @@ syn_balancer_close(struct syn_balancer *balancer, bool leave)
     lb_unlock(balancer);
     wake(balancer);
     (void)pthread_join(balancer->thread, NULL);
-    for (size_t i = 0; i < balancer->old_count; i++)
-        if (balancer->old[i].lingers)
-            lb_process_retire(&balancer->old[i]);
-    if (!leave) {
+    if (!leave) { /* or who comes after us goes on with those that linger */
         while (balancer->old_count > 0)
             old_drop(balancer, balancer->old_count - 1);
         if (balancer->now.pid > 0)

@@ -13,9 +13,9 @@
 #define DIGITS  "0123456789"
 #define FEW     16
 
-static int
-check_text(const char *what, const char *text, size_t max, const char *alphabet,
-           struct syn_err *err)
+int
+lb_check_text(const char *what, const char *text, size_t max, const char *alphabet,
+              struct syn_err *err)
 {
     size_t len = text == NULL ? 0 : strnlen(text, max + 1);
 
@@ -29,7 +29,7 @@ check_text(const char *what, const char *text, size_t max, const char *alphabet,
 static int
 check_id(const char *what, const char *id, struct syn_err *err)
 {
-    int rc = check_text(what, id, SYN_BALANCER_ID_MAX, LETTERS DIGITS "-._:/", err);
+    int rc = lb_check_text(what, id, SYN_BALANCER_ID_MAX, LETTERS DIGITS "-._:/", err);
 
     if (rc == SYN_OK && strchr("-._:/", id[0]) != NULL)
         return SYN_FAIL(err, SYN_E_INVALID, "%s begins with a letter or digit", what);
@@ -78,7 +78,7 @@ int
 lb_check_host(const char *host, struct syn_err *err)
 {
     const char *rest = syn_str_starts(host, "*.") ? host + 2 : host;
-    int rc = check_text("a host", rest, SYN_BALANCER_HOST_MAX - 2, LETTERS DIGITS "-._", err);
+    int rc = lb_check_text("a host", rest, SYN_BALANCER_HOST_MAX - 2, LETTERS DIGITS "-._", err);
 
     if (rc == SYN_OK &&
         (rest[0] == '.' || rest[strlen(rest) - 1] == '.' || strstr(rest, "..") != NULL))
@@ -89,10 +89,20 @@ lb_check_host(const char *host, struct syn_err *err)
 static int
 check_path(const char *what, const char *path, const char *alphabet, struct syn_err *err)
 {
-    int rc = check_text(what, path, SYN_BALANCER_PATH_MAX, alphabet, err);
+    int rc = lb_check_text(what, path, SYN_BALANCER_PATH_MAX, alphabet, err);
 
     if (rc == SYN_OK && path[0] != '/')
         return SYN_FAIL(err, SYN_E_INVALID, "%s begins with a slash", what);
+    return rc;
+}
+
+int
+lb_check_path(const char *path, struct syn_err *err)
+{
+    int rc = check_path("a path", path, LETTERS DIGITS "/-._~%!$&*+,=:@", err);
+
+    if (rc == SYN_OK && strstr(path, "//") != NULL)
+        return SYN_FAIL(err, SYN_E_INVALID, "a path has an empty part");
     return rc;
 }
 
@@ -106,11 +116,9 @@ lb_route_key(unsigned door, const struct syn_balancer_route *route, char ret[LB_
     int rc = host == NULL ? SYN_OK : lb_check_host(host, err);
 
     if (rc == SYN_OK)
-        rc = check_path("a path", path, LETTERS DIGITS "/-._~%!$&*+,=:@", err);
+        rc = lb_check_path(path, err);
     if (rc < 0)
         return rc;
-    if (strstr(path, "//") != NULL)
-        return SYN_FAIL(err, SYN_E_INVALID, "a path has an empty part");
     /* A wildcard is looked up as "*.rest", what has no host as "". */
     len = (size_t)snprintf(ret, LB_KEY_SIZE, "f%u|%s%s", door, host == NULL ? "" : host, path);
     for (char *c = ret; *c != '\0' && *c != '/'; c++)
@@ -218,6 +226,26 @@ check_health(const struct syn_balancer_backend *backend, struct syn_err *err)
     return SYN_OK;
 }
 
+static int
+check_peer_names(const struct syn_balancer_backend *backend, struct syn_err *err)
+{
+    static const char alphabet[] = LETTERS DIGITS "-._";
+    int rc =
+        lb_check_text("a peer's name", backend->peer_name, SYN_BALANCER_HOST_MAX, alphabet, err);
+
+    for (size_t i = 0; rc == SYN_OK && i < backend->server_count; i++) {
+        const struct syn_balancer_server *server = &backend->servers[i];
+
+        if (server->peer_name != NULL)
+            rc = lb_check_text("a peer's name", server->peer_name, SYN_BALANCER_HOST_MAX, alphabet,
+                               err);
+        if (rc == SYN_OK && server->peer_sni != NULL)
+            rc = lb_check_text("what a peer is asked for", server->peer_sni, SYN_BALANCER_HOST_MAX,
+                               alphabet, err);
+    }
+    return rc;
+}
+
 /* What its peers are shown and must show. */
 static int
 check_peers(const struct syn_balancer_backend *backend, const struct syn_balancer_table *table,
@@ -233,8 +261,7 @@ check_peers(const struct syn_balancer_backend *backend, const struct syn_balance
         backend->peer_name == NULL || table->authority == NULL)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "peers need a certificate, a name to check and an authority");
-    return check_text("a peer's name", backend->peer_name, SYN_BALANCER_HOST_MAX,
-                      LETTERS DIGITS "-._", err);
+    return check_peer_names(backend, err);
 }
 
 static int
@@ -257,6 +284,8 @@ check_backend(const struct syn_balancer_backend *backend, struct syn_err *err)
         {"hold_ms", backend->hold_ms, SYN_BALANCER_WAIT_MAX_MS},
         {"rate_max", backend->rate_max, SYN_BALANCER_RATE_MAX},
         {"retries (from -1)", (int64_t)backend->retries + 1, 11},
+        {"retry_percent (from -1)", (int64_t)backend->retry_percent + 1, 101},
+        {"mirror_percent", backend->mirror_percent, 100},
     };
     int rc = SYN_OK;
 
@@ -265,20 +294,39 @@ check_backend(const struct syn_balancer_backend *backend, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_range("https_port", backend->https_port, 65535, err);
     if (rc == SYN_OK && backend->challenge_key != NULL)
-        rc = check_text("a key's thumbprint", backend->challenge_key, SYN_ACME_THUMBPRINT_SIZE - 1,
-                        LETTERS DIGITS "-_", err);
+        rc = lb_check_text("a key's thumbprint", backend->challenge_key,
+                           SYN_ACME_THUMBPRINT_SIZE - 1, LETTERS DIGITS "-_", err);
     if (rc == SYN_OK && backend->cookie != NULL)
-        rc = check_text("a cookie's name", backend->cookie, 64, LETTERS DIGITS "-_", err);
+        rc = lb_check_text("a cookie's name", backend->cookie, 64, LETTERS DIGITS "-_", err);
     if (rc == SYN_OK)
         rc = check_health(backend, err);
     if (rc < 0)
         return rc;
     if (tcp && (backend->cookie != NULL || backend->protocol != SYN_BALANCER_HTTP1 ||
-                backend->https_port > 0 || backend->rate_max > 0 || backend->challenge_key != NULL))
-        return SYN_FAIL(
-            err, SYN_E_INVALID,
-            "mode TCP knows no cookie, protocol, redirect, rate of requests and challenges");
+                backend->https_port > 0 || backend->rate_max > 0 || backend->retry_percent != 0 ||
+                backend->challenge_key != NULL))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "mode TCP knows no cookie, protocol, redirect, rate of requests, share of "
+                        "retries and challenges");
     return check_servers(backend, err);
+}
+
+static int
+check_mirror(const struct syn_balancer_backend *backend, const struct syn_map *backends,
+             struct syn_err *err)
+{
+    const struct syn_balancer_backend *to;
+
+    if (backend->mirror == NULL)
+        return SYN_OK;
+    to = syn_map_find(backends, backend->mirror);
+    if (to == NULL || to->mode != SYN_BALANCER_HTTP || backend->mode != SYN_BALANCER_HTTP ||
+        backend->mirror_percent == 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "backend %s: what is sent as well is a part of requests (HTTP), to another "
+                        "backend of the table",
+                        backend->id);
+    return SYN_OK;
 }
 
 /* --- frontends -------------------------------------------------------------------------------- */
@@ -300,6 +348,9 @@ check_frontend(const struct syn_balancer_frontend *frontend, const struct syn_ma
         rc = check_range("https_port", frontend->https_port, 65535, err);
     if (rc == SYN_OK)
         rc = check_range("client_idle_ms", frontend->client_idle_ms, SYN_BALANCER_WAIT_MAX_MS, err);
+    if (rc < 0)
+        return rc;
+    rc = lb_check_matches(frontend, err);
     if (rc < 0)
         return rc;
     if (frontend->mesh != SYN_BALANCER_NO_MESH)
@@ -426,6 +477,8 @@ syn_balancer_check(const struct syn_balancer_table *table, struct syn_err *err)
         if (rc < 0)
             return syn_err_wrap(err, rc, "backend %s", backend->id);
     }
+    for (size_t i = 0; rc == SYN_OK && i < table->backend_count; i++)
+        rc = check_mirror(&table->backends[i], backends, err);
     if (rc == SYN_OK)
         rc = check_frontends(table, backends, certs, err);
     return rc;

@@ -12,7 +12,7 @@
 #include "balancer_priv.h"
 
 #define ROWS   16
-#define FIELDS 12
+#define FIELDS 14
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,8 +23,11 @@ struct rows {
     struct syn_balancer_frontend fronts[ROWS];
     struct syn_balancer_caller callers[ROWS];
     struct syn_balancer_pair pairs[ROWS];
+    struct syn_balancer_match matches[ROWS];
+    struct syn_balancer_header headers[ROWS];
+    const char *methods[ROWS];
     struct syn_balancer_table table;
-    size_t server_count, route_count, caller_count, pair_count;
+    size_t server_count, route_count, caller_count, pair_count, match_count;
 };
 
 static const struct lb_setup setup = {.cookie_key = "0123456789abcdef0123456789abcdef",
@@ -32,6 +35,7 @@ static const struct lb_setup setup = {.cookie_key = "0123456789abcdef0123456789a
                                       .spare_port = 9000,
                                       .spare_count = 2,
                                       .threads = 1,
+                                      .lua = true,
                                       .connections = 100};
 
 /* What a line of ours may begin with. */
@@ -42,12 +46,17 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "  nbthread 1",
                                          "  maxconn 100",
                                          "  no strict-limits",
+                                         "  lua-load-per-thread ",
+                                         "  set-var proc.mirror",
+                                         "frontend mirror",
+                                         "  http-after-response ",
                                          "  noreuseport",
                                          "  hard-stop-after ",
                                          "  ssl-default-bind-",
                                          "frontend f",
                                          "backend b",
                                          "backend none",
+                                         "backend refused",
                                          "  mode ",
                                          "  balance ",
                                          "  hash-type ",
@@ -58,6 +67,7 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "  http-request ",
                                          "  tcp-request connection reject unless ",
                                          "  tcp-request content ",
+                                         "  tcp-request inspect-delay ",
                                          "  tcp-request session ",
                                          "  stick-table type integer size 8 ",
                                          "  http-reuse aggressive",
@@ -68,6 +78,8 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "  server s",
                                          "  bind ",
                                          "  use_backend %[",
+                                         "  use_backend refused unless ",
+                                         "  default_backend refused",
                                          "  default_backend none"};
 
 static void
@@ -164,6 +176,9 @@ backend_row(struct rows *rows, char **f)
         .rate_max = number(f[8]),
         .cert = f[9],
         .peer_name = f[10],
+        .mirror = f[11],
+        .mirror_percent = f[11] == NULL ? 0 : number(f[12]),
+        .retry_percent = (int)number(f[13]),
         .servers = &rows->servers[rows->server_count],
     };
 }
@@ -180,7 +195,23 @@ mesh_row(struct rows *rows, char **f)
     }
     if (f[0][0] == 'p' && rows->pair_count < ROWS) {
         front->pair_count++;
-        rows->pairs[rows->pair_count++] = (struct syn_balancer_pair){f[1], f[2], f[3]};
+        rows->pairs[rows->pair_count++] = (struct syn_balancer_pair){
+            .caller = f[1], .callee = f[2], .backend = f[3], .route = number(f[4])};
+    }
+    if (f[0][0] == 'm' && rows->match_count < ROWS) {
+        size_t i = rows->match_count++;
+
+        front->match_count++;
+        rows->methods[i] = f[4];
+        rows->headers[i] =
+            (struct syn_balancer_header){f[5], (enum syn_balancer_how)(number(f[6]) % 3), f[7]};
+        rows->matches[i] = (struct syn_balancer_match){.callee = f[1],
+                                                       .route = number(f[2]),
+                                                       .path = f[3],
+                                                       .methods = &rows->methods[i],
+                                                       .method_count = f[4] != NULL,
+                                                       .headers = &rows->headers[i],
+                                                       .header_count = f[5] != NULL};
     }
 }
 
@@ -217,6 +248,7 @@ row(struct rows *rows, char *line)
                                            .mesh = (enum syn_balancer_mesh)(number(f[7]) % 3),
                                            .callers = &rows->callers[rows->caller_count],
                                            .pairs = &rows->pairs[rows->pair_count],
+                                           .matches = &rows->matches[rows->match_count],
                                            .routes = &rows->routes[rows->route_count]};
     if (f[0][0] == 'r' && table->frontend_count > 0 && rows->route_count < ROWS) {
         rows->fronts[table->frontend_count - 1].route_count++;

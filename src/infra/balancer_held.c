@@ -5,7 +5,11 @@
  * doors, and is not told to end. It lingers: commands of later changes go to both, and servers that
  * come with the change itself are added to the sections where somebody waits. As soon as nobody
  * does, it is told. A section means the same backend in both if that has had it ever since; or
- * requests would be led to another's. */
+ * requests would be led to another's.
+ *
+ * One that an earlier owner of the folder left has sections of other numbers, and so have those
+ * that lingered beside it. The map that they keep says under each section whose it is: a mark of
+ * the backend and its shape. */
 #include "balancer_live_priv.h"
 
 #include <string.h>
@@ -13,6 +17,8 @@
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+
+#define FOUND_FROM 1000000 /* numbers of servers that are added to processes that were found */
 
 bool
 syn_balancer_holds(const struct syn_balancer *balancer)
@@ -62,6 +68,54 @@ gather_held(struct lb_wire *wire, struct syn_map *held, struct syn_err *err)
     return rc;
 }
 
+static void
+section_name(unsigned number, char ret[16])
+{
+    (void)snprintf(ret, 16, "b%u", number);
+}
+
+/* The number of the backend's section in a process that was found; 0: it has none that is alike. */
+static unsigned
+number_there(const struct lb_model *model, const struct lb_slot *slot, const struct lb_process *old)
+{
+    const char *limit, *mark;
+    char name[16];
+
+    section_name(slot->number, name);
+    limit = syn_map_find(model->routes, name);
+    mark = limit == NULL ? NULL : strchr(limit, '/');
+    return mark == NULL ? 0 : (unsigned)(uintptr_t)syn_map_find(old->marks, mark + 1);
+}
+
+static uint64_t
+find_held(const struct syn_map *held, unsigned number)
+{
+    char name[16];
+
+    section_name(number, name);
+    return (uint64_t)(uintptr_t)syn_map_find(held, name);
+}
+
+/* How many wait for it in processes that were found. */
+static uint64_t
+held_there(struct syn_balancer *balancer, const struct lb_slot *slot)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < balancer->old_count; i++) {
+        SYN_SCOPED(syn_map_free_scope) struct syn_map *held = NULL;
+        unsigned number = balancer->old[i].marks == NULL
+                              ? 0
+                              : number_there(balancer->model, slot, &balancer->old[i]);
+
+        if (number > 0 && balancer->old_wire[i] != NULL && lb_process_alive(&balancer->old[i]) &&
+            syn_map_new(NULL, &held, NULL) == SYN_OK &&
+            gather_held(balancer->old_wire[i], held, NULL) == SYN_OK)
+            sum += find_held(held, number);
+    }
+    return sum;
+}
+
 static int
 held_locked(struct syn_balancer *balancer,
             void (*each)(void *arg, const char *backend, uint64_t count), void *arg,
@@ -80,15 +134,16 @@ held_locked(struct syn_balancer *balancer,
     if (rc == SYN_OK)
         rc = gather_held(wire, held, err);
     for (size_t i = 0; rc == SYN_OK && i < balancer->old_count; i++)
-        if (balancer->old_wire[i] != NULL && lb_process_alive(&balancer->old[i]))
+        if (balancer->old_wire[i] != NULL && balancer->old[i].marks == NULL &&
+            lb_process_alive(&balancer->old[i]))
             (void)!gather_held(balancer->old_wire[i], held, NULL);
     for (size_t i = 0; rc == SYN_OK && i < model->slot_count; i++) {
-        char name[16];
         uint64_t waiting;
 
-        (void)snprintf(name, sizeof(name), "b%u", model->slots[i].number);
-        waiting = (uint64_t)(uintptr_t)syn_map_find(held, name);
-        if (model->slots[i].id != NULL && waiting > 0)
+        if (model->slots[i].id == NULL)
+            continue;
+        waiting = find_held(held, model->slots[i].number) + held_there(balancer, &model->slots[i]);
+        if (waiting > 0)
             each(arg, model->slots[i].id, waiting);
     }
     return rc;
@@ -118,23 +173,37 @@ is_same_there(const struct syn_balancer *balancer, const struct lb_slot *slot, u
     return tally != NULL && tally->slot == slot->number && tally->born <= generation;
 }
 
-/* The servers that get requests, as commands. */
+/* The servers that get requests, as commands. In a process that was found they have numbers that
+ * nobody has there, and those of other nodes are left out: certificates have other numbers, too. */
 static size_t
-add_servers(const struct lb_setup *setup, const struct lb_slot *slot, struct syn_buf *out)
+add_servers(const struct lb_setup *setup, const struct lb_slot *slot, bool found,
+            struct syn_buf *out)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < slot->server_count; i++) {
-        const struct lb_server *server = &slot->servers[i];
+        struct lb_server server = slot->servers[i];
 
-        if (!server->off && !server->leaving && server->weight > 0)
-            count += lb_server_commands(setup, slot, server, out);
+        if (server.off || server.leaving || server.weight == 0 || (found && server.peer != NULL))
+            continue;
+        server.number += found ? FOUND_FROM : 0;
+        count += lb_server_commands(setup, slot, &server, out);
     }
     return count;
 }
 
+/* The backend's section in that process; 0: it has none. */
+static unsigned
+section_there(const struct syn_balancer *balancer, const struct lb_slot *slot,
+              const struct lb_process *process)
+{
+    if (process->marks != NULL)
+        return number_there(balancer->model, slot, process);
+    return is_same_there(balancer, slot, process->generation) ? slot->number : 0;
+}
+
 static int
-let_on(const struct syn_balancer *balancer, struct lb_wire *wire, unsigned generation,
+let_on(const struct syn_balancer *balancer, struct lb_wire *wire, const struct lb_process *process,
        bool *ret_waits, struct syn_err *err)
 {
     SYN_SCOPED(syn_map_free_scope) struct syn_map *held = NULL;
@@ -150,13 +219,11 @@ let_on(const struct syn_balancer *balancer, struct lb_wire *wire, unsigned gener
         return rc;
     *ret_waits = true;
     for (size_t i = 0; i < model->slot_count; i++) {
-        const struct lb_slot *slot = &model->slots[i];
-        char name[16];
+        struct lb_slot slot = model->slots[i];
 
-        (void)snprintf(name, sizeof(name), "b%u", slot->number);
-        if (slot->id != NULL && syn_map_find(held, name) != NULL &&
-            is_same_there(balancer, slot, generation))
-            count += add_servers(&balancer->setup, slot, &commands);
+        slot.number = slot.id == NULL ? 0 : section_there(balancer, &slot, process);
+        if (slot.number > 0 && find_held(held, slot.number) > 0)
+            count += add_servers(&balancer->setup, &slot, process->marks != NULL, &commands);
     }
     rc = syn_buf_ok(&commands, err);
     /* One that it has from before is said to be ready, which is as good: replies tell no more. */
@@ -177,12 +244,60 @@ lb_may_wait(const struct syn_balancer *balancer, struct lb_wire *wire)
 
         for (size_t k = 0; k < slot->server_count; k++)
             served = served || (!slot->servers[k].off && !slot->servers[k].leaving);
-        (void)snprintf(name, sizeof(name), "b%u", slot->number);
+        section_name(slot->number, name);
         if (slot->id != NULL && !served && syn_map_find(model->routes, name) != NULL)
             return true;
     }
     return syn_map_new(NULL, &held, NULL) == SYN_OK && gather_held(wire, held, NULL) == SYN_OK &&
            syn_map_count(held) > 0;
+}
+
+/* A line is "0x55d1b6c0 b7 60000/0123456789abcdef". */
+static int
+learn_line(char *line, struct syn_map *marks, struct syn_err *err)
+{
+    char *key = strchr(line, ' ');
+    char *value = key == NULL ? NULL : strchr(key + 1, ' ');
+    char *mark = value == NULL ? NULL : strchr(value, '/');
+    uint64_t number;
+
+    if (mark == NULL || key[1] != 'b')
+        return SYN_OK;
+    *value = '\0';
+    if (syn_parse_u64(key + 2, 1, FOUND_FROM, "", &number, NULL) < 0)
+        return SYN_OK;
+    return syn_map_put_take(marks, mark + 1,
+                            (void *)(uintptr_t)number, /* NOLINT(performance-no-int-to-ptr) */
+                            err);
+}
+
+int
+lb_learn_marks(struct lb_process *process, struct lb_wire *wire, struct syn_err *err)
+{
+    SYN_SCOPED(syn_map_free_scope) struct syn_map *marks = NULL;
+    SYN_BUF(reply);
+    uint64_t stopping = 0;
+    char *line;
+    int rc = lb_ask_info(wire, "\nStopping: ", &stopping, err);
+
+    if (rc == SYN_OK && stopping != 0)
+        rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "it was told to end");
+    if (rc == SYN_OK)
+        rc = lb_wire_ask(wire, "show map routes.map\n", 1, &reply, err);
+    if (rc == SYN_OK)
+        rc = syn_map_new(NULL, &marks, err);
+    line = rc < 0 ? NULL : reply.data;
+    while (rc == SYN_OK && line != NULL && *line != '\0') {
+        char *end = strchr(line, '\n');
+
+        if (end != NULL)
+            *end++ = '\0';
+        rc = learn_line(line, marks, err);
+        line = end;
+    }
+    if (rc == SYN_OK)
+        process->marks = SYN_TAKE(marks);
+    return rc;
 }
 
 int
@@ -207,7 +322,7 @@ lb_tell_lingering(struct syn_balancer *balancer, const struct lb_change *change)
         SYN_BUF(replies); /* of what it does not have, it says so */
 
         if (balancer->old[i].lingers && balancer->old_wire[i] != NULL &&
-            lb_process_alive(&balancer->old[i]))
+            balancer->old[i].marks == NULL && lb_process_alive(&balancer->old[i]))
             (void)!lb_wire_ask(balancer->old_wire[i], syn_buf_text(&change->commands),
                                change->command_count, &replies, NULL);
     }
@@ -226,7 +341,7 @@ lb_let_on(struct syn_balancer *balancer)
         if (!process->lingers || !lb_process_alive(process))
             continue;
         if (balancer->old_wire[i] != NULL &&
-            let_on(balancer, balancer->old_wire[i], process->generation, &waits, &err) < 0)
+            let_on(balancer, balancer->old_wire[i], process, &waits, &err) < 0)
             syn_log_err(SYN_LOG_DEBUG, "balancer.replaced", &err);
         if (!waits)
             lb_process_retire(process);

@@ -128,6 +128,43 @@ test_held_over_a_change_with_a_server(void **state)
     assert_int_equal(atomic_load(&load.failed), 0);
 }
 
+/* Who owns the balancer ends, and another one takes it over, twice, while somebody waits: also in a
+ * process that a change replaced before, and among sections of other numbers. */
+static void
+test_held_over_owners(void **state)
+{
+    struct site *site = *state;
+    struct syn_balancer_backend backends[2];
+    struct load load;
+
+    if (!syn_balancer_holds(site->balancer))
+        skip();
+    site->backend.server_count = 0;
+    site->backend.hold_ms = 600000;
+    site_set(site);
+    load_start(&load, site->port, 3);
+    wait_until(held(site) == 3);
+    site->front.client_idle_ms = 50000; /* another shape */
+    site_set(site);
+    backends[0] = backends[1] = site->backend;
+    backends[0].id = "acct/api"; /* it has the first section now */
+    site->table.backends = backends;
+    site->table.backend_count = 2;
+    for (unsigned i = 0; i < 2; i++) {
+        site->balancer = syn_balancer_close(site->balancer, true);
+        site_open(site);
+        site_set(site);
+        wait_until(held(site) == 3);
+    }
+    site->backend.server_count = backends[1].server_count = 2;
+    site_set(site);
+    wait_until(atomic_load(&load.done) >= 30);
+    wait_until(held(site) == 0);
+    load_stop(&load);
+    if (atomic_load(&load.failed) > 0)
+        fail_msg("%u failed; the first: %s", atomic_load(&load.failed), load.failure);
+}
+
 /* A section that is given to another backend does not lead those who wait to its servers. */
 static void
 test_held_for_one_that_goes(void **state)
@@ -219,6 +256,7 @@ main(void)
         real(test_held_over_a_change),
         real(test_held_tcp_over_a_change),
         real(test_held_over_a_change_with_a_server),
+        real(test_held_over_owners),
         real(test_held_for_one_that_goes),
         real(test_all_die),
     };

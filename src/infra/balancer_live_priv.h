@@ -52,6 +52,9 @@ SYN_MUST int lb_read_counts(struct syn_balancer *balancer, struct lb_wire *wire,
                             struct syn_err *err);
 /** Does anybody wait for a first server there, or may somebody come to? */
 bool lb_may_wait(const struct syn_balancer *balancer, struct lb_wire *wire);
+/** Which section of a process that was found is whose, into process->marks. CORRUPT: it does not
+ *  say; UNAVAILABLE: it was told to end. */
+SYN_MUST int lb_learn_marks(struct lb_process *process, struct lb_wire *wire, struct syn_err *err);
 /** The process takes no connections any more; what it has goes on as before. */
 SYN_MUST int lb_shut_doors(struct lb_wire *wire, struct syn_err *err);
 /** Processes that were replaced while somebody waited hear of these changes as well. */

@@ -70,6 +70,8 @@ lb_pair_key(unsigned door, const struct syn_balancer_frontend *frontend,
     else
         (void)snprintf(ret, LB_KEY_SIZE, "f%u|%s|%s", door, pair->caller,
                        in ? pair->callee : address);
+    if (pair->route > 0)
+        (void)snprintf(ret + strlen(ret), LB_KEY_SIZE - strlen(ret), "/r%u", pair->route);
     lower(ret);
     return SYN_OK;
 }
@@ -112,6 +114,8 @@ lb_check_mesh(const struct syn_balancer_frontend *frontend, const struct syn_map
             pair->backend == NULL ? NULL : syn_map_find(backends, pair->backend);
 
         rc = lb_pair_key(0, frontend, pair, key, err);
+        if (rc == SYN_OK && pair->route > 0 && (in || frontend->mode != SYN_BALANCER_HTTP))
+            return SYN_FAIL(err, SYN_E_INVALID, "pair %s: routes are of a front OUT", key + 3);
         if (rc == SYN_OK && (to == NULL || to->mode != frontend->mode))
             return SYN_FAIL(err, SYN_E_INVALID, "pair %s leads to no backend of its mode", key + 3);
         if (rc == SYN_OK)
@@ -163,6 +167,16 @@ lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number, str
     const char *rule = tcp ? "tcp-request content" : "http-request";
 
     session_lines(out_front, number, out);
+    lb_match_lines(frontend, out);
+    if (!tcp)
+        syn_buf_addf(out, "  %s set-header " SYN_BALANCER_CALLER " %%[var(sess.caller)]\n", rule);
+    if (out_front && !tcp) { /* a variable for what is looked up once would cost a request more */
+        syn_buf_addf(out,
+                     "  use_backend %%[var(sess.key)%s,map_str(routes.map)]\n"
+                     "  default_backend " LB_REFUSED "\n",
+                     frontend->match_count > 0 ? ",concat(,txn.route,)" : "");
+        return;
+    }
     look_up(rule, "sess.key", true, out);
     if (!out_front) {
         look_up(rule, "sess.wild", false, out);
@@ -171,12 +185,7 @@ lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number, str
     if (tcp)
         syn_buf_addf(out, "  %s reject unless { var(txn.to) -m found }\n", rule);
     else
-        syn_buf_addf(out,
-                     "  %s return status 403 content-type text/plain"
-                     " string \"this may not be called by who calls\""
-                     " unless { var(txn.to) -m found }\n"
-                     "  %s set-header " SYN_BALANCER_CALLER " %%[var(sess.caller)]\n",
-                     rule, rule);
+        syn_buf_adds(out, "  use_backend " LB_REFUSED " unless { var(txn.to) -m found }\n");
     syn_buf_adds(out, "  use_backend %[var(txn.to)]\n");
 }
 
@@ -217,9 +226,10 @@ lb_mesh_bind(const struct lb_model *model, const struct syn_balancer_frontend *f
 
 int
 lb_peer_words(const struct lb_setup *setup, const struct lb_model *model,
-              const struct syn_balancer_backend *backend, const char *address, char **ret,
-              struct syn_err *err)
+              const struct syn_balancer_backend *backend, const struct syn_balancer_server *server,
+              const char *address, char **ret, struct syn_err *err)
 {
+    const char *name = server->peer_name != NULL ? server->peer_name : backend->peer_name;
     SYN_BUF(out);
     unsigned number = 0;
     int rc = lb_cert_number(model, backend->cert, &number, err);
@@ -228,7 +238,7 @@ lb_peer_words(const struct lb_setup *setup, const struct lb_model *model,
         return rc;
     syn_buf_addf(
         &out, " ssl crt c%u.pem ca-file " LB_AUTHORITY " verify required verifyhost %s sni str(%s)",
-        number, backend->peer_name, backend->peer_name);
+        number, name, server->peer_sni != NULL ? server->peer_sni : name);
     if (backend->protocol == SYN_BALANCER_H2)
         syn_buf_adds(&out, " alpn h2");
     /* At a port that is named, by a connection alone: a handshake each time would cost both. */

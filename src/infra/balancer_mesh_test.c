@@ -102,8 +102,10 @@ mesh_tables(struct mesh *mesh)
                                                 .client = SYN_BALANCER_CLIENT_NONE};
     mesh->callers[0] = (struct syn_balancer_caller){WEB, "web.acme.mesh"};
     mesh->callers[1] = (struct syn_balancer_caller){BATCH, "batch.acme.mesh"};
-    mesh->out_pair = (struct syn_balancer_pair){"web.acme.mesh", mesh->near.address, "web/db"};
-    mesh->in_pair = (struct syn_balancer_pair){"*.acme.mesh", DB, "in/db"};
+    mesh->out_pair = (struct syn_balancer_pair){
+        .caller = "web.acme.mesh", .callee = mesh->near.address, .backend = "web/db"};
+    mesh->in_pair =
+        (struct syn_balancer_pair){.caller = "*.acme.mesh", .callee = DB, .backend = "in/db"};
     (void)snprintf(mesh->idle, sizeof(mesh->idle), "127.0.0.1:%u", mesh->near.port + 1);
     mesh->near_fronts[1] = (struct syn_balancer_frontend){
         .id = "in", .address = mesh->idle, .mesh = SYN_BALANCER_MESH_IN};
@@ -233,7 +235,7 @@ test_six(void **state)
 {
     struct mesh *mesh = *state;
     const struct syn_balancer_caller caller = {"0::1", "web.acme.mesh"};
-    struct syn_balancer_pair pair = {"web.acme.mesh", mesh->six, "web/db"};
+    struct syn_balancer_pair pair = {"web.acme.mesh", mesh->six, "web/db", 0};
     struct syn_balancer_frontend *front = &mesh->near_fronts[2];
     int near;
 
@@ -340,6 +342,57 @@ test_without_reload(void **state)
     assert_int_equal(syn_balancer_pid(mesh->far.balancer), far);
 }
 
+/* One node after the other believes another authority too, has a certificate of it, and believes
+ * that alone: at no time is a call lost. */
+static void
+test_rotation(void **state)
+{
+    struct mesh *mesh = *state;
+    struct node *const nodes[] = {&mesh->near, &mesh->far};
+    struct syn_balancer_table *const tables[] = {&mesh->near_table, &mesh->far_table};
+    struct syn_balancer_cert *const certs[] = {&mesh->web, &mesh->db};
+    char *const pems[] = {mesh->web_pem, mesh->db_pem};
+    char old[256], both[sizeof(mesh->authority)];
+    SYN_BUF(fresh);
+    struct load load;
+    struct syn_err err;
+
+    (void)syn_str_copy(old, sizeof(old), mesh->ca);
+    (void)snprintf(mesh->ca, sizeof(mesh->ca), "%s/fresh-ca.pem", syn_test_dir());
+    assert_done(syn_tls_ca_create(mesh->ca, "a mesh, later", 1, &err), &err);
+    assert_done(syn_tls_cert_text(mesh->ca, &fresh, &err), &err);
+    assert_true(strlen(mesh->authority) + fresh.len < sizeof(both));
+    (void)snprintf(both, sizeof(both), "%s%s", mesh->authority, syn_buf_text(&fresh));
+    node_set(&mesh->far, &mesh->far_table);
+    node_set(&mesh->near, &mesh->near_table);
+    expect_call(mesh, WEB, "", " 200 ");
+    load_start_from(&load, WEB, mesh->near.port, 3);
+    for (size_t step = 0; step < 3; step++)
+        for (size_t i = 0; i < 2; i++) {
+            unsigned before = atomic_load(&load.done);
+
+            if (step == 1) {
+                issue(mesh, i == 0 ? "web.acme.mesh" : DB, pems[i], sizeof(mesh->web_pem));
+                certs[i]->pem_len = strlen(pems[i]);
+            } else {
+                tables[i]->authority = step == 0 ? both : syn_buf_text(&fresh);
+            }
+            node_set(nodes[i], tables[i]);
+            wait_until(atomic_load(&load.done) >= before + 30);
+        }
+    load_stop(&load);
+    if (atomic_load(&load.failed) > 0)
+        fail_msg("%u of %u failed; the first: %s", atomic_load(&load.failed),
+                 atomic_load(&load.done), load.failure);
+    /* What the old one has signed is believed no more. */
+    (void)syn_str_copy(mesh->ca, sizeof(mesh->ca), old);
+    issue(mesh, "web.acme.mesh", mesh->web_pem, sizeof(mesh->web_pem));
+    mesh->web.pem_len = strlen(mesh->web_pem);
+    mesh->near_table.authority = both; /* another process, without connections of before */
+    node_set(&mesh->near, &mesh->near_table);
+    assert_false(has(call(mesh, WEB, ""), " 200 "));
+}
+
 /* --- what the pair is for --------------------------------------------------------------------- */
 
 static uint64_t
@@ -431,6 +484,187 @@ test_outliers(void **state)
     }
 }
 
+/* --- another way ------------------------------------------------------------------------------ */
+
+/* Two replicas here: what a match takes goes to one of nine parts, and of one. */
+struct ways {
+    struct syn_balancer_server here[2];
+    struct syn_balancer_backend backends[3];
+    struct syn_balancer_pair pairs[3];
+    const char *methods[2];
+    struct syn_balancer_header headers[2];
+    struct syn_balancer_match matches[2];
+};
+
+static void
+ways_set(struct mesh *mesh, struct ways *ways)
+{
+    const struct syn_balancer_pair pairs[] = {
+        {"web.acme.mesh", mesh->near.address, "web/db", 0},
+        {"web.acme.mesh", mesh->near.address, "web/db/r1", 1},
+        {"web.acme.mesh", mesh->near.address, "web/db/r2", 2},
+    };
+
+    *ways = (struct ways){
+        .here = {{.id = "r1", .address = mesh->origins[0].address, .weight = 9},
+                 {.id = "r2", .address = mesh->origins[1].address, .weight = 1}},
+        .methods = {"GET", "HEAD"},
+        .headers = {{"X-Try", SYN_BALANCER_PREFIX, "a b; {c} # ${HOME} -- "},
+                    {"x-too", SYN_BALANCER_PRESENT, NULL}},
+    };
+    memcpy(ways->pairs, pairs, sizeof(pairs));
+    ways->backends[0] =
+        (struct syn_balancer_backend){.id = "web/db", .servers = ways->here, .server_count = 1};
+    ways->backends[1] =
+        (struct syn_balancer_backend){.id = "web/db/r1", .servers = ways->here, .server_count = 2};
+    ways->backends[2] = (struct syn_balancer_backend){
+        .id = "web/db/r2", .servers = &ways->here[1], .server_count = 1};
+    ways->matches[0] = (struct syn_balancer_match){.callee = mesh->near.address,
+                                                   .route = 1,
+                                                   .path = "/x",
+                                                   .methods = ways->methods,
+                                                   .method_count = 2,
+                                                   .headers = ways->headers,
+                                                   .header_count = 2};
+    ways->matches[1] =
+        (struct syn_balancer_match){.callee = mesh->near.address, .route = 2, .path = "/only/"};
+    mesh->near_fronts[0].pairs = ways->pairs;
+    mesh->near_fronts[0].pair_count = 3;
+    mesh->near_fronts[0].matches = ways->matches;
+    mesh->near_fronts[0].match_count = 2;
+    mesh->near_table.backends = ways->backends;
+    mesh->near_table.backend_count = 3;
+}
+
+#define TRY "X-Try: a b; {c} # ${HOME} -- and more\r\nX-Too: \r\n"
+
+static const char *
+call_at(struct mesh *mesh, const char *path, const char *headers)
+{
+    ask_from(WEB, mesh->near.port, "db", path, headers, &mesh->answer);
+    return syn_buf_text(&mesh->answer);
+}
+
+static void
+expect_shares(struct mesh *mesh, unsigned calls, unsigned first)
+{
+    unsigned before = atomic_load(&mesh->origins[0].requests);
+
+    for (unsigned i = 0; i < calls; i++)
+        expect_call(mesh, WEB, TRY, " 200 ");
+    assert_int_equal(atomic_load(&mesh->origins[0].requests) - before, first);
+}
+
+/* Which requests, how many of them where, and that other shares, and other pairs, are commands. */
+static void
+test_routes(void **state)
+{
+    struct mesh *mesh = *state;
+    struct ways ways;
+    int pid;
+
+    ways_set(mesh, &ways);
+    node_set(&mesh->near, &mesh->near_table);
+    pid = syn_balancer_pid(mesh->near.balancer);
+    expect_shares(mesh, 40, 36);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_true(has(call_at(mesh, "/x", ""), "\r\n\r\no1"));
+        assert_true(has(call_at(mesh, "/y", TRY), "\r\n\r\no1"));
+        assert_true(has(call_at(mesh, "/xx", TRY), "\r\n\r\no1"));
+        assert_true(has(call_at(mesh, "/only", ""), "\r\n\r\no2"));
+        assert_true(has(call_at(mesh, "/only/this?x", ""), "\r\n\r\no2"));
+        assert_true(has(call_at(mesh, "/onlyx", ""), "\r\n\r\no1"));
+    }
+    ways.here[0].weight = ways.here[1].weight = 1;
+    node_set(&mesh->near, &mesh->near_table);
+    expect_shares(mesh, 10, 5);
+    mesh->near_fronts[0].pair_count = 2; /* where the second leads is nothing that it may call */
+    node_set(&mesh->near, &mesh->near_table);
+    assert_true(has(call_at(mesh, "/only", ""), " 403 "));
+    assert_true(has(call_at(mesh, "/", ""), " 200 "));
+    assert_int_equal(syn_balancer_pid(mesh->near.balancer), pid);
+}
+
+/* What would be more than a value in HAProxy's words is no match. */
+static void
+test_bad_matches(void **state)
+{
+    static const char *const values[] = {"a'b", "a\"b", "a\\b", "a\nb", "", "\xc3\xa4"};
+    struct mesh *mesh = *state;
+    struct ways ways;
+    struct syn_err err;
+
+    ways_set(mesh, &ways);
+    assert_done(syn_balancer_check(&mesh->near_table, &err), &err);
+    for (size_t i = 0; i < SYN_LEN(values); i++) {
+        ways.headers[0].value = values[i];
+        assert_int_equal(syn_balancer_check(&mesh->near_table, &err), SYN_E_INVALID);
+    }
+    ways.headers[0].value = "good";
+    ways.headers[0].name = "a b";
+    assert_int_equal(syn_balancer_check(&mesh->near_table, &err), SYN_E_INVALID);
+    ways.headers[0].name = "a";
+    ways.methods[0] = "GET }";
+    assert_int_equal(syn_balancer_check(&mesh->near_table, &err), SYN_E_INVALID);
+    ways.methods[0] = "GET";
+    ways.matches[0].path = "/a b";
+    assert_int_equal(syn_balancer_check(&mesh->near_table, &err), SYN_E_INVALID);
+    ways.matches[0].path = NULL;
+    ways.backends[1].mirror = "nowhere";
+    ways.backends[1].mirror_percent = 5;
+    assert_int_equal(syn_balancer_check(&mesh->near_table, &err), SYN_E_INVALID);
+}
+
+/* A part of it is sent to another as well, with its body; nobody waits for that, or its answer. */
+static void
+test_mirror(void **state)
+{
+    struct mesh *mesh = *state;
+    struct ways ways;
+    int pid;
+
+    if (!syn_balancer_holds(mesh->near.balancer))
+        skip();
+    ways_set(mesh, &ways);
+    ways.backends[0].mirror = "web/db/r2";
+    ways.backends[0].mirror_percent = 50;
+    atomic_store(&mesh->origins[1].status, 500);
+    node_set(&mesh->near, &mesh->near_table);
+    pid = syn_balancer_pid(mesh->near.balancer);
+    for (unsigned i = 0; i < 20; i++)
+        assert_true(has(call_at(mesh, "/y", "X-Mesh-Mirror: forged\r\n"), " 200 "));
+    assert_int_equal(atomic_load(&mesh->origins[0].requests), 20);
+    wait_until(atomic_load(&mesh->origins[1].requests) >= 1);
+    (void)poll(NULL, 0, 200);
+    /* Each thread counts for itself, and so may be one half behind. */
+    assert_in_range(atomic_load(&mesh->origins[1].requests), 9, 10);
+    ways.backends[0].mirror_percent = 100;
+    node_set(&mesh->near, &mesh->near_table);
+    (void)call_at(mesh, "/y", "");
+    wait_until(atomic_load(&mesh->origins[1].requests) >= 10);
+    assert_int_equal(syn_balancer_pid(mesh->near.balancer), pid);
+}
+
+/* Of a service that breaks off every call, no more than so many are asked for again. */
+static void
+test_retry_budget(void **state)
+{
+    struct mesh *mesh = *state;
+    struct ways ways;
+
+    ways_set(mesh, &ways);
+    ways.backends[0].retry_percent = -1;
+    mesh->near_table.backend_count = mesh->near_fronts[0].pair_count = 1;
+    mesh->near_fronts[0].match_count = 0;
+    atomic_store(&mesh->origins[0].status, 0);
+    node_set(&mesh->near, &mesh->near_table);
+    for (unsigned i = 0; i < 40; i++)
+        expect_call(mesh, WEB, "", " 502 ");
+    /* Three for each, until the floor of ten seconds is reached. */
+    assert_in_range(atomic_load(&mesh->origins[0].requests), 40 + SYN_BALANCER_RETRY_FLOOR * 10,
+                    40 + SYN_BALANCER_RETRY_FLOOR * 10 + 3);
+}
+
 static void
 test_tcp(void **state)
 {
@@ -453,13 +687,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        meshed(test_policy),
-        meshed(test_identities),
-        meshed(test_without_reload),
-        meshed(test_rate),
-        meshed(test_here_and_there),
-        meshed(test_outliers),
-        meshed(test_tcp),
+        meshed(test_policy), meshed(test_identities),     meshed(test_without_reload),
+        meshed(test_rate),   meshed(test_here_and_there), meshed(test_outliers),
+        meshed(test_tcp),    meshed(test_routes),         meshed(test_bad_matches),
+        meshed(test_mirror), meshed(test_retry_budget),   meshed(test_rotation),
         meshed(test_six),
     };
 

@@ -223,7 +223,8 @@ server_wanted(struct work *work, const struct syn_balancer_backend *backend,
     };
     rc = lb_address(given->address, ret->address, work->err);
     if (rc == SYN_OK && given->peer)
-        rc = lb_peer_words(work->setup, work->next, backend, ret->address, &ret->peer, work->err);
+        rc = lb_peer_words(work->setup, work->next, backend, given, ret->address, &ret->peer,
+                           work->err);
     return rc;
 }
 
@@ -554,26 +555,56 @@ routes_next(struct work *work, const struct syn_balancer_frontend *frontend, uns
     return rc;
 }
 
-/* How long requests wait for a first server of the backend, and a mark of whose it is, under its
- * section's name. */
+/* How long requests wait for a first server of the backend, and a mark of whose it is and of which
+ * shape, under its section's name. */
 static int
 hold_next(struct work *work, const struct syn_balancer_backend *backend)
 {
     size_t at = (size_t)(uintptr_t)syn_map_find(work->slot_of, backend->id);
     uint8_t digest[SYN_SHA256_LEN];
-    char name[16], limit[32], mark[9];
+    char name[16], limit[32], mark[17];
+    const struct lb_slot *slot;
+    SYN_BUF(whose);
     char *value;
+    int rc;
 
     if (backend->hold_ms == 0 || !work->setup->lua)
         return SYN_OK;
     assert(at > 0);
-    (void)snprintf(name, sizeof(name), "b%u", work->next->slots[at - 1].number);
-    syn_sha256(backend->id, strlen(backend->id), digest);
+    slot = &work->next->slots[at - 1];
+    (void)snprintf(name, sizeof(name), "b%u", slot->number);
+    syn_buf_addf(&whose, "%s\n%s\n%s", backend->id, slot->shape, slot->options);
+    rc = syn_buf_ok(&whose, work->err);
+    if (rc < 0)
+        return rc;
+    syn_sha256(whose.data, whose.len, digest);
     syn_hex_encode(digest, (sizeof(mark) - 1) / 2, mark);
     (void)snprintf(limit, sizeof(limit), "%u/%s", backend->hold_ms, mark);
     value = syn_strdup(limit);
     return value == NULL ? no_memory(work->err)
                          : syn_map_put_take(work->next->routes, name, value, work->err);
+}
+
+/* Where a part of its requests is sent as well, and how large that is. */
+static int
+mirror_next(struct work *work, const struct syn_balancer_backend *backend)
+{
+    const struct lb_model *next = work->next;
+    size_t at = (size_t)(uintptr_t)syn_map_find(work->slot_of, backend->id);
+    size_t to = (size_t)(uintptr_t)syn_map_find(work->slot_of,
+                                                backend->mirror == NULL ? "" : backend->mirror);
+    char key[LB_CONTROL_SIZE], text[32];
+    char *value;
+
+    if (backend->mirror == NULL || !work->setup->lua)
+        return SYN_OK;
+    assert(at > 0 && to > 0);
+    lb_mirror_key(next->slots[at - 1].number, key);
+    (void)snprintf(text, sizeof(text), "%u/b%u", backend->mirror_percent,
+                   next->slots[to - 1].number);
+    value = syn_strdup(text);
+    return value == NULL ? no_memory(work->err)
+                         : syn_map_put_take(next->routes, key, value, work->err);
 }
 
 /* Say `verb` of each certificate that is in `list` and not in `other`. Both are lines. */
@@ -873,6 +904,8 @@ work_run(struct work *work)
         rc = doors_next(work);
     for (size_t i = 0; rc == SYN_OK && i < work->table->backend_count; i++)
         rc = hold_next(work, &work->table->backends[i]);
+    for (size_t i = 0; rc == SYN_OK && i < work->table->backend_count; i++)
+        rc = mirror_next(work, &work->table->backends[i]);
     if (rc < 0)
         return rc;
     routes_compare(work);

@@ -25,8 +25,11 @@
 #define LB_COOKIE_KEY    33  /* hexadecimal, and a zero */
 #define LB_COMMAND_MAX   (SYN_BALANCER_ID_MAX + 1024)
 #define LB_HOLD_FILE     "hold.lua"
-#define LB_NOWHERE       "none" /* the backend of what is served nowhere */
+#define LB_NOWHERE       "none"    /* the backend of what is served nowhere */
+#define LB_PID_FILE      "pid"     /* of the process that was started last, until that is noted */
+#define LB_REFUSED       "refused" /* where callers of a mesh come who may not call */
 #define LB_AUTHORITY     "ca.pem"
+#define LB_CONTROL_SIZE  32
 #define LB_REPLY_MAX     ((size_t)64 << 20)
 #define LB_PEM_BYTES_MAX ((size_t)256 << 10)
 /* Of what goes through the runtime API: HAProxy's buffer is 16 KiB. */
@@ -144,11 +147,32 @@ const struct lb_slot *lb_model_slot(const struct lb_model *model, const char *ba
 
 /** The words of a peer, which are none of its backend's. */
 SYN_MUST int lb_peer_words(const struct lb_setup *setup, const struct lb_model *model,
-                           const struct syn_balancer_backend *backend, const char *address,
+                           const struct syn_balancer_backend *backend,
+                           const struct syn_balancer_server *server, const char *address,
                            char **ret, struct syn_err *err);
 /** What checks a server, which listens on `port` in plain text; 0: where it serves. */
 void lb_check_words(const struct lb_setup *setup, const struct syn_balancer_backend *backend,
                     unsigned port, struct syn_buf *out);
+/** The key under which it stands where a section's requests are sent to as well. */
+void lb_mirror_key(unsigned slot, char ret[LB_CONTROL_SIZE]);
+/** In a backend: send a part of what comes elsewhere, too. */
+void lb_mirror_lines(struct syn_buf *out);
+/** Where what is sent as well comes in: words of the global section, and a front; none if no
+ * section has lb_mirror_lines(). `control`: of this process alone. */
+void lb_mirror_global(const struct lb_setup *setup, const struct lb_model *model,
+                      const char *control, struct syn_buf *out);
+void lb_mirror_front(const struct lb_setup *setup, const struct lb_model *model,
+                     const char *control, struct syn_buf *out);
+/** In a backend: how much may be tried again. */
+void lb_retry_lines(const struct syn_balancer_backend *backend, struct syn_buf *out);
+/** INVALID for what no request could be matched with. */
+SYN_MUST int lb_check_matches(const struct syn_balancer_frontend *frontend, struct syn_err *err);
+/** In a mesh's front: set txn.route to "/rN" of the first that fits. */
+void lb_match_lines(const struct syn_balancer_frontend *frontend, struct syn_buf *out);
+/** INVALID: empty, longer than `max`, or with something that is not in `alphabet`. */
+SYN_MUST int lb_check_text(const char *what, const char *text, size_t max, const char *alphabet,
+                           struct syn_err *err);
+SYN_MUST int lb_check_path(const char *path, struct syn_err *err);
 /** What is asked of who comes to a mesh's front `number`. */
 void lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number,
                    struct syn_buf *out);
@@ -262,6 +286,9 @@ struct lb_process {
     unsigned generation;
     bool lingers;     /* it was replaced, and is to be told to end when nobody waits there */
     uint64_t started; /* of /proc, so that a pid is not mistaken */
+    /** Of one that was found: the mark of a backend -> the number of its section there, which is
+     *  another than ours. Owned. NULL: sections have our numbers. */
+    struct syn_map *marks;
 };
 
 #define LB_PROCESS_NONE \
@@ -269,8 +296,6 @@ struct lb_process {
     {                   \
         .fd = -1        \
     }
-#define LB_CONTROL_SIZE 32
-
 void lb_control(unsigned generation, char ret[LB_CONTROL_SIZE]);
 /** How a process comes by its sockets. */
 enum lb_start {
@@ -293,6 +318,8 @@ void lb_process_retire(struct lb_process *process);
 /** End it, gently and then not. */
 void lb_process_end(struct lb_process *process);
 void lb_process_forget(struct lb_process *process);
+/** One that was started in the folder (its path), and whose starter ended before it was noted. */
+bool lb_process_stray(const char *dir, struct lb_process *ret);
 /** The file `running` in the folder: the processes of an earlier owner that still live, the one
  *  that serves first. Returns how many. */
 size_t lb_process_adopt(int dir, struct lb_process *ret, size_t max);

@@ -177,6 +177,7 @@ lb_process_forget(struct lb_process *process)
 {
     if (process->fd >= 0)
         (void)close(process->fd);
+    (void)syn_map_free(process->marks);
     *process = LB_PROCESS_NONE;
 }
 
@@ -234,7 +235,6 @@ read_pid(const char *dir, const char *name, pid_t *ret, struct syn_err *err)
     (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
     (void)chmod(path, 0600);
     rc = syn_secret_file_read(path, &text, err);
-    (void)unlink(path);
     if (rc < 0)
         return rc;
     text.data[strcspn(text.data, "\n")] = '\0';
@@ -263,7 +263,7 @@ lb_process_start(const char *program, const char *dir, unsigned generation, enum
                  const struct lb_process *old, struct lb_process *ret, struct syn_err *err)
 {
     char config[LB_CONTROL_SIZE], control[LB_CONTROL_SIZE], pid_text[16];
-    const char *argv[16] = {"haproxy", "-D", "-C", dir, "-f", config, "-p", "pid"};
+    const char *argv[16] = {"haproxy", "-D", "-C", dir, "-f", config, "-p", LB_PID_FILE};
     struct syn_child_question question = {.program = program,
                                           .argv = argv,
                                           .env = env,
@@ -296,7 +296,7 @@ lb_process_start(const char *program, const char *dir, unsigned generation, enum
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return SYN_FAIL(err, SYN_E_UNAVAILABLE, "HAProxy does not start: %s",
                         out.data == NULL ? "it said nothing" : complaint(out.data));
-    rc = read_pid(dir, "pid", &pid, err);
+    rc = read_pid(dir, LB_PID_FILE, &pid, err);
     return rc < 0 ? rc : look_at(pid, generation, ret, err);
 }
 
@@ -364,6 +364,51 @@ adopt_line(char *line, struct lb_process *ret)
         return true;
     lb_process_forget(ret);
     return false;
+}
+
+/* The generation of a process by its arguments; 0: it is none of this folder. */
+static unsigned
+generation_of(pid_t pid, const char *dir)
+{
+    char path[32], text[8192];
+    const char *arg = text;
+    uint64_t generation = 0;
+    bool ours = false;
+    ssize_t len;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0)
+        (void)close(fd);
+    if (len <= 0)
+        return 0;
+    text[len] = '\0';
+    for (; arg < text + len; arg += strlen(arg) + 1) {
+        char number[16];
+
+        ours = ours || strcmp(arg, dir) == 0;
+        if (!syn_str_starts(arg, "haproxy-") || !syn_str_ends(arg, ".cfg"))
+            continue;
+        (void)snprintf(number, sizeof(number), "%.*s", (int)(strlen(arg) - strlen("haproxy-.cfg")),
+                       arg + strlen("haproxy-"));
+        if (syn_parse_u64(number, 1, UINT32_MAX, "", &generation, NULL) < 0)
+            generation = 0;
+    }
+    return ours ? (unsigned)generation : 0;
+}
+
+bool
+lb_process_stray(const char *dir, struct lb_process *ret)
+{
+    unsigned generation;
+    pid_t pid = 0;
+
+    if (read_pid(dir, LB_PID_FILE, &pid, NULL) < 0)
+        return false;
+    generation = generation_of(pid, dir);
+    return generation > 0 && look_at(pid, generation, ret, NULL) == SYN_OK;
 }
 
 size_t

@@ -114,7 +114,7 @@ open_locked(struct syn_balancer *balancer, const char *backend, const char *serv
         if (!lb_process_alive(&balancer->old[i]))
             continue;
         /* It may have the backend in a section of another shape, under another number. */
-        if (balancer->old_wire[i] == NULL ||
+        if (balancer->old_wire[i] == NULL || balancer->old[i].marks != NULL ||
             ask_open(balancer->old_wire[i], slot, slot->servers[at].number, ret_open, err) < 0)
             return SYN_FAIL(err, SYN_E_UNAVAILABLE, "a process of before ends what it has");
     }

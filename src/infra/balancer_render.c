@@ -34,6 +34,39 @@ const char lb_hold_lua[] =
     "  until now_ms() >= until_ms\n"
     "  return false\n"
     "end\n"
+    /* A copy for another backend, by way of a front of ours. Each thread counts for itself. Nobody
+     * waits for the answer, and beyond so many that are under way nothing is copied. */
+    "local sums, under_way = {}, 0\n"
+    "local drop = {connection=1, [\"content-length\"]=1, [\"keep-alive\"]=1, te=1}\n"
+    "local function mirror(txn)\n"
+    "  local own = txn.f:be_name()\n"
+    "  local percent, to = string.match(limits:lookup(\"m|\" .. own) or \"\","
+    " \"^(%d+)/(b%d+)$\")\n"
+    "  if not to or under_way >= 64 then return end\n"
+    "  local sum = (sums[own] or 0) + tonumber(percent)\n"
+    "  sums[own] = sum % 100\n"
+    "  if sum < 100 then return end\n"
+    "  local headers, method, body = {}, txn.sf:method(), txn.sf:req_body()\n"
+    "  for name, values in pairs(txn.http:req_get_headers()) do\n"
+    "    local list = {}\n"
+    "    for _, value in pairs(values) do list[#list + 1] = value end\n"
+    "    if not drop[name] then headers[name] = list end\n"
+    "  end\n"
+    "  if body == \"\" and method ~= \"GET\" and method ~= \"HEAD\" and method ~= \"DELETE\""
+    " and not txn.http:req_get_headers()[\"content-length\"] then return end\n"
+    "  headers[\"x-mesh-mirror\"] = {txn:get_var(\"proc.mirror_key\") .. \"/\" .. to}\n"
+    "  local what = {url = \"http://mirror\" .. txn.sf:pathq(), headers = headers,"
+    " body = body ~= \"\" and body or nil, dst = txn:get_var(\"proc.mirror\"),"
+    " timeout = 10000}\n"
+    "  under_way = under_way + 1\n"
+    "  core.register_task(function()\n"
+    "    local client = core.httpclient()\n"
+    "    local ask = client[string.lower(method)]\n"
+    "    if ask then pcall(ask, client, what) end\n"
+    "    under_way = under_way - 1\n"
+    "  end)\n"
+    "end\n"
+    "core.register_action(\"mirror\", {\"http-req\"}, function(txn) pcall(mirror, txn) end)\n"
     "core.register_action(\"hold-tcp\", {\"tcp-req\"}, function(txn)\n"
     "  if not wait(txn, 25) then txn:done() end\n"
     "end)\n"
@@ -47,7 +80,8 @@ const char lb_hold_lua[] =
     "end)\n";
 
 static void
-render_global(const struct lb_setup *setup, const char *control, struct syn_buf *out)
+render_global(const struct lb_setup *setup, const struct lb_model *model, const char *control,
+              struct syn_buf *out)
 {
     syn_buf_addf(out,
                  "# Written by synor; what is changed here is lost.\n"
@@ -65,6 +99,7 @@ render_global(const struct lb_setup *setup, const char *control, struct syn_buf 
                  control, setup->threads, setup->connections);
     if (setup->lua)
         syn_buf_adds(out, "  lua-load-per-thread " LB_HOLD_FILE "\n");
+    lb_mirror_global(setup, model, control, out);
     if (setup->privileged)
         syn_buf_adds(out, "  chroot empty\n  uid 65534\n  gid 65534\n");
 }
@@ -88,12 +123,21 @@ int
 lb_render(const struct lb_setup *setup, const struct lb_model *model, const char *control,
           struct syn_buf *out, struct syn_err *err)
 {
-    render_global(setup, control, out);
+    bool meshed = false;
+
+    render_global(setup, model, control, out);
+    lb_mirror_front(setup, model, control, out);
     for (size_t i = 0; i < model->door_count; i++)
         syn_buf_addf(out, "frontend f%u\n%s", model->doors[i].number, model->doors[i].shape);
     syn_buf_adds(out, "backend " LB_NOWHERE "\n  mode http\n"
                       "  http-request return status 404 content-type text/plain"
                       " string \"nothing is served here\"\n");
+    for (size_t i = 0; i < model->door_count; i++)
+        meshed = meshed || strstr(model->doors[i].shape, " " LB_REFUSED) != NULL;
+    if (meshed)
+        syn_buf_adds(out, "backend " LB_REFUSED "\n  mode http\n"
+                          "  http-request return status 403 content-type text/plain"
+                          " string \"this may not be called by who calls\"\n");
     for (size_t i = 0; i < model->slot_count; i++)
         render_slot(&model->slots[i], out);
     return syn_buf_ok(out, err);

@@ -699,6 +699,36 @@ test_killed(void **state)
     syn_balancer_stats_fini(&stats);
 }
 
+/* Who started a process may end before that is noted: who comes next finds it all the same. */
+static void
+test_stray(void **state)
+{
+    struct site *site = *state;
+    char path[300], text[16];
+    int pid, dir;
+    struct syn_err err;
+
+    site_set(site);
+    site->front.client_idle_ms = 50000;
+    site_set(site); /* a second one */
+    pid = syn_balancer_pid(site->balancer);
+    site->balancer = syn_balancer_close(site->balancer, true);
+    (void)snprintf(path, sizeof(path), "%s/running", site->dir);
+    assert_int_equal(unlink(path), 0);
+    (void)snprintf(text, sizeof(text), "%d\n", pid);
+    dir = open(site->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_done(lb_file_write(dir, LB_PID_FILE, text, strlen(text), &err), &err);
+    (void)close(dir);
+    site_open(site);
+    assert_int_equal(syn_balancer_pid(site->balancer), pid);
+    site_set(site);
+    expect_get(site, "h", "/", " 200 ");
+    wait_until(kill(pid, 0) < 0); /* another one has taken over */
+    assert_int_not_equal(syn_balancer_pid(site->balancer), pid);
+    (void)snprintf(path, sizeof(path), "%s/" LB_PID_FILE, site->dir);
+    assert_int_not_equal(access(path, F_OK), 0);
+}
+
 static void
 test_adopted(void **state)
 {
@@ -902,6 +932,7 @@ main(void)
         real(test_open_at),
         real(test_tls),
         real(test_killed),
+        real(test_stray),
         real(test_adopted),
         real(test_address_in_use),
         real(test_address_of_another_balancer),

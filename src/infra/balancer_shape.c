@@ -25,16 +25,29 @@ redirect_line(unsigned https_port, struct syn_buf *out)
                      https_port);
 }
 
-/* Only what is let through counts: who asks for twice the rate gets it, and not nothing. The
- * section has one limit for all, so one key. */
+/* What is let through counts, and what is tried again. The section has one limit for all, so one
+ * key. */
+static void
+counter_lines(const struct syn_balancer_backend *backend, struct syn_buf *out)
+{
+    bool again = backend->retries >= 0 && backend->retry_percent != 0;
+
+    if (backend->rate_max == 0 && !again)
+        return;
+    syn_buf_adds(out, "  stick-table type integer size 8 expire 20s store ");
+    if (backend->rate_max > 0)
+        syn_buf_addf(out, "gpc0_rate(1s)%s", again ? "," : "");
+    syn_buf_addf(out, "%s\n  http-request track-sc0 int(1)\n",
+                 again ? "gpc1_rate(10s),http_req_rate(10s)" : "");
+}
+
+/* Only what is let through counts: who asks for twice the rate gets it, and not nothing. */
 static void
 rate_lines(const struct syn_balancer_backend *backend, struct syn_buf *out)
 {
     if (backend->rate_max == 0)
         return;
     syn_buf_addf(out,
-                 "  stick-table type integer size 8 expire 10s store gpc0_rate(1s)\n"
-                 "  http-request track-sc0 int(1)\n"
                  "  http-request return status 429 content-type text/plain hdr Retry-After 1"
                  " string \"too many requests a second\" if { sc_gpc0_rate(0) ge %u }\n"
                  "  http-request sc-inc-gpc0(0)\n",
@@ -60,6 +73,7 @@ http_lines(const struct syn_balancer_backend *backend, const struct lb_setup *se
            struct syn_buf *out)
 {
     redirect_line(backend->https_port, out);
+    counter_lines(backend, out);
     rate_lines(backend, out);
     if (backend->challenge_key != NULL)
         challenge_lines(backend->challenge_key, out);
@@ -70,14 +84,18 @@ http_lines(const struct syn_balancer_backend *backend, const struct lb_setup *se
         syn_buf_adds(out, "  retry-on conn-failure empty-response\n"
                           "  http-request disable-l7-retry unless"
                           " { method GET HEAD OPTIONS PUT DELETE TRACE }\n");
+    lb_retry_lines(backend, out);
     if (backend->client == SYN_BALANCER_CLIENT_HEADERS)
-        syn_buf_adds(out, "  http-request set-header X-Forwarded-For %[src]\n"
+        syn_buf_adds(out, "  http-request del-header X-Forwarded-For\n"
+                          "  option forwardfor\n"
                           "  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n"
                           "  http-request del-header Forwarded\n");
     if (backend->client == SYN_BALANCER_CLIENT_HEADERS && backend->peer_name == NULL)
         syn_buf_adds(out, "  http-request del-header " SYN_BALANCER_CALLER "\n");
     if (backend->peer_name != NULL) /* handshakes are dear */
         syn_buf_adds(out, "  http-reuse aggressive\n");
+    if (backend->mirror != NULL && setup->lua)
+        lb_mirror_lines(out);
     if (backend->cookie != NULL)
         syn_buf_addf(out,
                      "  cookie %s insert indirect nocache httponly dynamic attr SameSite=Lax\n"

@@ -69,6 +69,8 @@ answer(struct origin *origin, struct guest *guest, size_t head)
         return;
     }
     atomic_fetch_add(check ? &origin->checks : &origin->requests, 1);
+    if (status == 0)
+        return;
     len = snprintf(out, sizeof(out), "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n\r\n%s\n%.*s", status,
                    strlen(origin->name) + 1 + body, origin->name, (int)body, guest->text);
     say(guest->fd, out, (size_t)len);
@@ -94,7 +96,7 @@ serve(struct origin *origin, struct guest *guest)
         bool last = head == 4 || strcasestr(guest->text, "connection: close") != NULL;
 
         answer(origin, guest, head);
-        if (last)
+        if (last || atomic_load(&origin->status) == 0)
             return false;
         guest->len = guest->echoes ? 0 : guest->len - head;
         memmove(guest->text, guest->text + head, guest->len + 1);

@@ -20,8 +20,9 @@ struct origin {
     char name[16], address[32];
     atomic_uint requests; /* health checks are not counted */
     atomic_uint checks;
-    atomic_int health, status; /* what /health and everything else are answered with */
-    atomic_bool brief;         /* the answer is its name alone */
+    atomic_int health,
+        status;        /* what /health and everything else are answered with; 0: broken off */
+    atomic_bool brief; /* the answer is its name alone */
     atomic_bool stopping;
 };
 

@@ -430,10 +430,12 @@ syn_tls_request_sign(const char *ca, const char *pem, size_t len,
     SYN_SCOPED(bio_scope) BIO *text = BIO_new(BIO_s_mem());
     SYN_SCOPED(x509_scope) X509 *cert = X509_new();
     SYN_SCOPED(request_scope) X509_REQ *request = NULL;
+    char below[DNS_NAME_MAX + 1];
+    const char *const names[] = {identity->name, below};
     SYN_SCOPED(plan_fini)
     struct plan plan = {.common = identity->name,
-                        .names = &identity->name,
-                        .count = 1,
+                        .names = names,
+                        .count = identity->below ? 2 : 1,
                         .uri = identity->uri,
                         .from_s = identity->from_ms / 1000,
                         .until_s = identity->until_ms / 1000,
@@ -443,6 +445,7 @@ syn_tls_request_sign(const char *ca, const char *pem, size_t len,
 
     if (in == NULL || text == NULL || cert == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a certificate");
+    (void)snprintf(below, sizeof(below), "*.%s", identity->name);
     request = PEM_read_bio_X509_REQ(in, NULL, NULL, NULL);
     rc = check_request(request, &key, err);
     ERR_clear_error();

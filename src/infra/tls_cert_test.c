@@ -179,8 +179,8 @@ test_request_sign(void **state)
     pem.len = 0;
     assert_true(sizeof(lengthy) > 65);
     assert_done(syn_tls_request_sign(ca, request.data, request.len,
-                                     &(struct syn_tls_identity){lengthy, NULL, 0, 1000}, &pem,
-                                     &err),
+                                     &(struct syn_tls_identity){.name = lengthy, .until_ms = 1000},
+                                     &pem, &err),
                 &err);
     cert = parse_cert(&pem);
     assert_subject(cert, NID_userId, lengthy);

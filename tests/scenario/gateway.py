@@ -391,6 +391,8 @@ def requests_wait_for_a_service_at_zero(p):
     for client in clients:
         client.start()
     deploy(p, "beside", "--replicas", 0)  # a new address is a new process of HAProxy
+    p.kill()  # who waits goes on waiting, and is led to the replica by who comes back
+    p.start()
     for client in clients:
         client.join()
     print(f"# 50 requests woke it in {time.monotonic() - began:.1f} s", flush=True)

@@ -42,10 +42,10 @@ def get(where, path):
         connection.close()
 
 
-def call(p, caller, name, port=8080):
+def call(p, caller, name, port=8080, path=""):
     """All that comes back when the service `caller` asks the other: text."""
     where = FACTS["at"][caller]
-    return get(where, f"/:call/{name}:{port}")
+    return get(where, f"/:call/{name}:{port}{path}")
 
 
 def answered(said):
@@ -92,8 +92,10 @@ def two_nodes_have_a_service_each(p):
     deploy(p, "web", "near")
     deploy(p, "db", "far")
     deploy(p, "raw", "far", protocol="tcp")
+    deploy(p, "next", "near")
     deploy(p, "spy", "far", *SPY)
     FACTS["at"] = {"web": wait_ready(p, "web"), "db": wait_ready(p, "db"),
+                   "next": wait_ready(p, "next"),
                    "spy": wait_ready(p, "spy", *SPY)}
 
 
@@ -219,6 +221,51 @@ def callers_have_a_rate(p):
 
 
 @case
+def requests_go_where_routes_lead(p):
+    need()
+    own, other = (endpoints(p, name)[0]["instance"] for name in ("db", "next"))
+    routes = ("path=/:me/moved,to=next", "path=/:me/old,version=1",
+              "path=/:me/half,to=db:1,to=next:1", "path=/:me/twice,mirror=next",
+              "path=/:me/hidden,to=spy")
+    before = p.json("compute", "service", "get", "db")["status"]["target"]
+    deploy(p, "db", "far", "--mesh-break-at", 50, *(word for route in routes for word in ("--mesh-route", route)))
+    wait_until("a route leads to another service", 30,
+               lambda: other in call(p, "web", "db", path="/moved/on"))
+    check(own in call(p, "web", "db", path="/movedon"), "a path that only begins alike")
+    check(own in reaches(p, "web", "db"))
+    # The other node is asked for a version by name.
+    said = wait_until("the version answers", 30, lambda: (
+        lambda text: text if answered(text) else None)(call(p, "web", "db", path="/old")))
+    check(own in said, said)
+    said = [call(p, "web", "db", path="/half") for _ in range(6)]
+    equal(sorted(own in text for text in said), [False] * 3 + [True] * 3, said)
+    check(own in call(p, "web", "db", path="/twice"), "the copy's answer is nobody's")
+    check(refused(call(p, "web", "db", path="/hidden")), "a service of nobody's")
+    equal(p.json("compute", "service", "get", "db")["status"]["target"], before)
+
+    def told(name, **want):
+        return [c for c in p.json("compute", "service", "mesh", name)["calls"]
+                if want.items() <= c.items()]
+    wait_until("routes are counted", 30, lambda: told("db", route=3, requests=6))
+    wait_until("the copy is counted", 30, lambda: told(
+        "next", caller=f"web.{p.account}.mesh", callee=f"next.{p.account}.mesh", requests=1))
+    # Who fails is out for who calls it, until it is well on trial.
+    get(FACTS["at"]["next"], "/:fail")
+    wait_until("the one that fails is out", 30, lambda: all(
+        own in call(p, "web", "db", path="/half") for _ in range(12)))
+    wait_until("it is said", 30, lambda: told("db", route=3, servers=2, out=1))
+    get(FACTS["at"]["next"], "/:well")
+    wait_until("it is in again", 60, lambda: any(
+        other in call(p, "web", "db", path="/half") for _ in range(12)), 0)
+    shown = p.cli("compute", "service", "mesh", "db").out
+    check("route 3     path=/:me/half,to=db:1,to=next:1" in shown, shown)
+    check("tried again 20% of a caller's requests" in shown, shown)
+    deploy(p, "db", "far", "--allow-from", "own")
+    wait_until("without routes all is as before", 30,
+               lambda: own in call(p, "web", "db", path="/moved"))
+
+
+@case
 def the_mesh_comes_back(p):
     need()
     for home in (p.home, FACTS["far"].home):
@@ -259,9 +306,26 @@ def calls_are_counted(p):
     check(f'caller="{here["caller"]}",callee="{here["callee"]}",code="2xx"' in text, text[-2000:])
 
 
+def both_are_believed():
+    """The other node has got the new authority with its newest identity, which the old one signed."""
+    folder = FACTS["far"].home / "agent/mesh/identities"
+    equal((folder / "ca.pem").read_text().count("BEGIN CERTIFICATE"), 2)
+    newest = max(folder.glob("svc-*.pem"), key=lambda file: file.stat().st_mtime)
+    said = subprocess.run(["openssl", "verify", "-CAfile", folder / "ca.pem", newest],
+                          capture_output=True, text=True, check=False)
+    equal(said.returncode, 0, said)
+
+
 @case
 def a_call_wakes_what_sleeps(p):
     need()
+    before = p.json("mesh", "authority", "list")["items"]
+    equal([row["state"] for row in before], ["signs"])
+    said = p.cli("mesh", "authority", "rotate", "--yes").out
+    check("is believed from now on" in said and "alone from" in said, said)
+    rows = p.json("mesh", "authority", "list")["items"]
+    equal([row["state"] for row in rows], ["signs", "next"])
+    equal(rows[0]["fingerprint"], before[0]["fingerprint"])
     deploy(p, "naps", "far", "--internal", "--autoscale", "0-1", "--autoscale-metric", "requests=50",
            "--autoscale-idle", "1s")
 
@@ -277,6 +341,8 @@ def a_call_wakes_what_sleeps(p):
     # One call, which is answered: it waits for the replica.
     said = call(p, "web", "naps")
     check(answered(said) and f"web.{p.account}.mesh" in said, said)
+    both_are_believed()
+    reaches(p, "db", "web")  # whose node has the old authority alone
     events = p.json("compute", "service", "events", "naps")["items"]
     check([e for e in events if e["type"] == "scaled" and e["reason"] == "held"], events)
     p.json("compute", "service", "stop", "naps", "--yes", "--wait")
@@ -290,7 +356,7 @@ def the_second_node_leaves(p):
         return
     try:
         if "at" in FACTS:
-            for name in (("web",), ("db",), ("raw",), ("spy", *SPY)):
+            for name in (("web",), ("db",), ("raw",), ("next",), ("spy", *SPY)):
                 p.json("compute", "service", "stop", *name, "--yes")
             wait_until("its instances are gone", 60, lambda: not far.instance_folders())
         far.stop()

@@ -3,7 +3,9 @@
  *
  *     /NAME               look it up: a line for each address, or why there is none
  *     /:call/NAME:PORT    ask it for /:me, and answer with all that comes
+ *     /:call/NAME:PORT/X  the same, for /:me/X
  *     /:me                its own name, and who is said to call
+ *     /:fail, /:well      answer /:me with 500 from now on, or no more
  */
 #include <netdb.h>
 #include <netinet/in.h>
@@ -61,22 +63,24 @@ dial(const char *name, const char *port)
 static void
 call(char *where, char *out, size_t cap)
 {
-    char *colon = strchr(where, ':'), request[512];
+    char *colon = strchr(where, ':'), *path = strchr(where, '/'), request[512];
     size_t used = 0;
     ssize_t got;
     int fd;
 
     if (colon != NULL)
         *colon = '\0';
+    if (path != NULL)
+        *path++ = '\0';
     fd = dial(where, colon != NULL ? colon + 1 : "80");
     if (fd < 0) {
         snprintf(out, cap, "error: no connection\n");
         return;
     }
     snprintf(request, sizeof(request),
-             "GET /:me HTTP/1.1\r\nHost: %s\r\nX-Mesh-Caller: forged\r\n"
+             "GET /:me%s%s HTTP/1.1\r\nHost: %s\r\nX-Mesh-Caller: forged\r\n"
              "Connection: close\r\n\r\n",
-             where);
+             path != NULL ? "/" : "", path != NULL ? path : "", where);
     if (write(fd, request, strlen(request)) < 0)
         perror("write");
     while (used < cap - 1 && (got = read(fd, out + used, cap - 1 - used)) > 0)
@@ -98,6 +102,8 @@ tell(const char *request, char *out, size_t cap)
              caller != NULL ? caller + 17 : "-");
 }
 
+static int failing;
+
 static void
 serve(int fd)
 {
@@ -109,12 +115,15 @@ serve(int fd)
         strcpy(body, "well\n");
     else if (strncmp(name, ":call/", 6) == 0)
         call(name + 6, body, sizeof(body));
-    else if (strcmp(name, ":me") == 0)
+    else if (strcmp(name, ":fail") == 0 || strcmp(name, ":well") == 0)
+        failing = name[1] == 'f';
+    else if (strncmp(name, ":me", 3) == 0)
         tell(request, body, sizeof(body));
     else
         look_up(name, body, sizeof(body));
     snprintf(head, sizeof(head),
-             "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", strlen(body));
+             "HTTP/1.1 %d OK\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+             failing && strncmp(name, ":me", 3) == 0 ? 500 : 200, strlen(body));
     if (write(fd, head, strlen(head)) < 0 || write(fd, body, strlen(body)) < 0)
         perror("write");
     shutdown(fd, SHUT_WR);

@@ -538,6 +538,17 @@ def who_may_call_it_is_said_at_any_time(p):
     equal(said["status"]["target"], before["status"]["target"], "replicas were replaced for it")
     equal(said["status"]["virtual_address"], before["status"]["virtual_address"])
     check("callers: other/*, own" in p.cli("compute", "service", "get", "web").out, "not shown")
+    said = p.json("compute", "service", "update", "web", "--mesh-retry-budget", 10, "--mesh-break-at",
+                  30, "--mesh-route", "path=/v2,method=GET,header=x-a=b*,header=x-c,to=old:2,"
+                  "version=1:3,mirror=shadow:5,timeout=2s,retries=0", "--yes")["spec"]["mesh"]
+    equal([said["retry_budget"], said["break_at"]], [10, 30])
+    equal(said["routes"], [{
+        "match": {"path_prefix": "/v2", "methods": ["GET"],
+                  "headers": [{"name": "x-a", "prefix": "b"}, {"name": "x-c", "present": True}]},
+        "to": [{"service": "old", "weight": 2}, {"version": 1, "weight": 3}],
+        "mirror": {"service": "shadow", "percent": 5}, "timeout_ms": 2000, "retries": 0}])
+    said = p.json("compute", "service", "update", "web", "--mesh-route", "none", "--yes")
+    equal(said["spec"]["mesh"]["routes"], [])
 
 
 @case

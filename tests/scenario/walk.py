@@ -106,6 +106,11 @@ def distance(document):
     has({"from": str, "to": str, "rtt_us": int}, document)
 
 
+def authority(document):
+    has({"fingerprint": str, "from": str, "until": str, "certificate": str, "state": str}, document)
+    return document["state"]
+
+
 def prices(document):
     has({"id": str, "name": str, "prices": list}, document)
     for row in document["prices"]:
@@ -201,6 +206,9 @@ ROWS = {
                     lambda d: equal(d["spec"]["labels"], {}, d)),
                    (["{node}", "walker"], 2, error), (["{node}", "synor.io/x=1"], 2, error),
                    (["nobody", "a=b"], 1, error)],
+    "mesh authority list": [([], 0, lambda d: [authority(row) for row in d["items"]])],
+    "mesh authority rotate": [(["--yes"], 0, lambda d: equal(
+        [authority(row) for row in d["items"]], ["signs", "next"], d)), (["--yes"], 1, error)],
     "region latency set": [(["near", "far", "20ms"], 0, distance), (["near", "near", "1ms"], 2, error),
                            (["near", "far", "soon"], 2, error)],
     "region latency list": [([], 0, lambda d: [distance(row) for row in d["items"]])],
@@ -382,6 +390,13 @@ ROWS = {
         ([*SERVICE, "--allow-from", "own", "--allow-from", "none", "--yes"], 2, blames("allow-from")),
         ([*SERVICE, "--port", "80", "--mesh-rate", "5", "--yes"], 2, blames("mesh-rate")),
         ([*SERVICE, "--port", "80", "--mesh-eject-after", "1001", "--yes"], 2, error),
+        ([*SERVICE, "--port", "80", "--mesh-route", "to=x", "--yes"], 2, blames("mesh-route")),
+        ([*SERVICE, "--port", "80", "--mesh-route", "path", "--yes"], 2, blames("mesh-route")),
+        ([*SERVICE, "--port", "80", "--mesh-route", "to=x:y", "--yes"], 2, blames("mesh-route")),
+        ([*SERVICE, "--port", "80", "--protocol", "http", "--mesh-route", "path=v2", "--yes"], 2,
+         blames("mesh-route")),
+        ([*SERVICE, "--port", "80", "--mesh-retry-budget", "5", "--yes"], 2,
+         blames("mesh-retry-budget")),
         (["--name", "web", "--image", "synor://nobody/none", "--yes"], 1, error),
         ([*SERVICE, "--yes"], 0, lambda d: resource(d, "service"))],
     "compute service list": [([], 0, lambda d: items(d, "service")), (["--odd"], 2, error)],

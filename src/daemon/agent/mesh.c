@@ -26,10 +26,10 @@
 #define PORTS_FROM 20000
 #define PORTS_TO   32000
 #define PORT_PAIRS 2   /* out and in, of two ports each */
-#define CALLS_MAX  512 /* as the server takes them in a heartbeat */
 #define HELD_MS    200 /* between two looks at who waits for what sleeps */
 #define HELD_MAX   512 /* services, as the server takes them */
-#define THREADS    2   /* of HAProxy: the node's work is that of its instances */
+#define BREAK_MS   1000
+#define THREADS    2 /* of HAProxy: the node's work is that of its instances */
 
 struct letter {
     enum kind { PUT, REMOVE, KEEP, ENTER, LEAVE, BEGIN } kind;
@@ -63,6 +63,8 @@ struct agt_mesh {
     char *authority;
     bool begun, known; /* all callers, and all services, were told once */
     bool dirty, missing;
+    struct agt_breakers *breakers;
+    int64_t break_ms;
     json_t *waited_for; /* ids of services that the server knows calls wait for: {ID: true} */
     int64_t retry_ms, identities_ms, held_ms; /* monotonic */
 };
@@ -560,6 +562,7 @@ set_table(struct agt_mesh *mesh, struct syn_err *err)
                                          .callers = mesh->callers,
                                          .identities = mesh->pems,
                                          .authority = mesh->authority,
+                                         .breakers = mesh->breakers,
                                          .fronts = mesh->fronts};
     struct agt_mesh_table table;
     int rc = agt_mesh_table_make(&world, &table, err);
@@ -634,19 +637,26 @@ struct waiting {
     json_t *counts;
 };
 
-/* The backend is "CALLER/SERVICE". */
 static void
 see_waiting(void *arg, const char *backend, uint64_t count)
 {
     const struct waiting *waiting = arg;
-    const char *slash = strchr(backend, '/'), *id = slash != NULL ? slash + 1 : "";
-    const json_t *service = syn_map_find(waiting->mesh->services, id);
-    int64_t sum = syn_json_i64(waiting->counts, id, 0) + (int64_t)SYN_MIN(count, 1024U);
+    const struct agt_mesh_table *table = &waiting->mesh->current;
 
-    /* Without memory it is seen at the next look. */
-    if (syn_json_i64(json_object_get(service, "mesh"), "hold_ms", 0) > 0 &&
-        json_object_size(waiting->counts) < HELD_MAX)
-        (void)!syn_json_set_i64(waiting->counts, id, sum, NULL);
+    for (size_t i = 0; i < table->pair_count; i++) {
+        const struct agt_mesh_pair *pair = &table->pairs[i];
+
+        if (!syn_str_eq(pair->backend, backend))
+            continue;
+        for (size_t k = 0; k < pair->wake_count; k++) {
+            const char *id = pair->wakes[k];
+            int64_t sum = syn_json_i64(waiting->counts, id, 0) + (int64_t)SYN_MIN(count, 1024U);
+
+            /* Without memory it is seen at the next look. */
+            if (json_object_size(waiting->counts) < HELD_MAX)
+                (void)!syn_json_set_i64(waiting->counts, id, sum, NULL);
+        }
+    }
 }
 
 /* Nothing waits any more for what was told before and is not in `counts`. */
@@ -726,6 +736,59 @@ see_to_waiting(struct agt_mesh *mesh)
     }
 }
 
+/* --- circuit breakers ------------------------------------------------------------------------- */
+
+static bool
+looks_at_circuits(const struct agt_mesh *mesh)
+{
+    bool any = false;
+
+    for (size_t i = 0; mesh->balancer != NULL && !any && i < mesh->current.pair_count; i++)
+        any = mesh->current.pairs[i].break_percent > 0;
+    return any;
+}
+
+static int
+see_circuit(struct agt_mesh *mesh, const struct agt_mesh_pair *pair, struct syn_err *err)
+{
+    SYN_SCOPED(syn_free_scope) struct syn_balancer_server_counts *counts = NULL;
+    size_t count = 0;
+    int rc = syn_balancer_read_servers(mesh->balancer, pair->backend, &counts, &count, err);
+
+    return rc < 0 ? rc
+                  : agt_breakers_see(mesh->breakers, pair->backend, pair->break_percent, counts,
+                                     count, now_ms(), err);
+}
+
+/* Who answers with errors is to be out, and who was is tried again. */
+static void
+see_to_circuits(struct agt_mesh *mesh)
+{
+    bool changed = false;
+
+    if (now_ms() < mesh->break_ms || !looks_at_circuits(mesh))
+        return;
+    mesh->break_ms = now_ms() + BREAK_MS;
+    for (size_t i = 0; i < mesh->current.pair_count; i++) {
+        const struct agt_mesh_pair *pair = &mesh->current.pairs[i];
+        struct syn_err err = {0};
+        int rc = pair->break_percent > 0 ? see_circuit(mesh, pair, &err) : SYN_OK;
+
+        if (rc < 0) { /* all of it at the next look */
+            syn_log_err(SYN_LOG_DEBUG, "mesh.circuit", &err);
+            return;
+        }
+        if (rc == AGT_BREAKERS_CHANGED)
+            syn_log(SYN_LOG_INFO, "mesh.circuit", "caller=%s callee=%s", pair->caller,
+                    pair->callee);
+        changed = changed || rc == AGT_BREAKERS_CHANGED;
+    }
+    if (agt_breakers_keep(mesh->breakers) || changed) {
+        mesh->dirty = true;
+        mesh->retry_ms = 0;
+    }
+}
+
 /* --- the thread ------------------------------------------------------------------------------- */
 
 /* Wait for news, or until something is due. False at the end. */
@@ -740,6 +803,8 @@ wait_for_news(struct agt_mesh *mesh, struct letter **ret)
         until_ms = SYN_MIN(until_ms, mesh->retry_ms);
     if (looks_for_waiting(mesh))
         until_ms = SYN_MIN(until_ms, mesh->held_ms);
+    if (looks_at_circuits(mesh))
+        until_ms = SYN_MIN(until_ms, mesh->break_ms);
     until = (struct timespec){until_ms / 1000, until_ms % 1000 * 1000000};
     lock(mesh);
     while (!mesh->stop && mesh->first == NULL)
@@ -766,6 +831,7 @@ run(void *arg)
         letters = NULL;
         if (now_ms() >= mesh->identities_ms)
             mesh->identities_ms = now_ms() + agt_identities_turn(mesh->identities);
+        see_to_circuits(mesh);
         if (mesh->dirty && (news || now_ms() >= mesh->retry_ms))
             apply(mesh);
         see_to_waiting(mesh);
@@ -788,44 +854,6 @@ agt_mesh_serves(struct agt_mesh *mesh)
 }
 
 static int
-report_pair(const struct agt_mesh_pair *pair, const struct syn_balancer_counts *counts,
-            json_t *list, struct syn_err *err)
-{
-    const uint64_t *answers = counts->answers;
-    uint64_t errors = answers[5] + counts->connect_errors + counts->response_errors;
-    json_t *row = NULL;
-    int rc = syn_json_pack(
-        &row, err, "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "caller",
-        pair->caller, "callee", pair->callee, "requests", (json_int_t)counts->requests, "1xx",
-        (json_int_t)answers[1], "2xx", (json_int_t)answers[2], "3xx", (json_int_t)answers[3], "4xx",
-        (json_int_t)answers[4], "5xx", (json_int_t)answers[5], "other", (json_int_t)answers[0],
-        "errors", (json_int_t)errors, "retries", (json_int_t)counts->retries, "open",
-        (json_int_t)counts->open, "mean_ms", (json_int_t)counts->total_ms);
-
-    return rc < 0 ? rc : syn_json_append_take(list, row, err);
-}
-
-/* Under the lock. */
-static int
-report_pairs(const struct agt_mesh *mesh, const struct syn_balancer_stats *stats, json_t *list,
-             struct syn_err *err)
-{
-    SYN_SCOPED(syn_map_free_scope) struct syn_map *by_backend = NULL;
-    int rc = syn_map_new(NULL, &by_backend, err);
-
-    for (size_t i = 0; rc == SYN_OK && i < stats->count; i++)
-        rc = syn_map_put_take(by_backend, stats->backends[i].backend, &stats->backends[i], err);
-    for (size_t i = 0; rc == SYN_OK && i < mesh->current.pair_count; i++) {
-        const struct agt_mesh_pair *pair = &mesh->current.pairs[i];
-        const struct syn_balancer_counts *counts = syn_map_find(by_backend, pair->backend);
-
-        if (counts != NULL && counts->requests > 0 && json_array_size(list) < CALLS_MAX)
-            rc = report_pair(pair, counts, list, err);
-    }
-    return rc;
-}
-
-static int
 report_calls(struct agt_mesh *mesh, json_t *report, struct syn_err *err)
 {
     struct syn_balancer_stats stats = {.backends = NULL};
@@ -842,7 +870,7 @@ report_calls(struct agt_mesh *mesh, json_t *report, struct syn_err *err)
     list = json_array();
     lock(mesh);
     rc = list == NULL ? SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh")
-                      : report_pairs(mesh, &stats, list, err);
+                      : agt_mesh_report(&mesh->current, &stats, list, err);
     unlock(mesh);
     syn_balancer_stats_fini(&stats);
     if (rc < 0) {
@@ -882,7 +910,10 @@ begin(struct agt_mesh *mesh, struct syn_err *err)
     char path[AGT_PATH_MAX], path_of[AGT_PATH_MAX], version[32];
     struct agt_identities_options options = {
         .dir = path, .world = syn_world_system(), .sign = sign, .renewed = on_renewed, .arg = mesh};
-    int rc = syn_map_new(json_drop, &mesh->services, err);
+    int rc = agt_breakers_new(&mesh->breakers, err);
+
+    if (rc == SYN_OK)
+        rc = syn_map_new(json_drop, &mesh->services, err);
 
     if (rc == SYN_OK)
         rc = syn_map_new(syn_free, &mesh->callers, err);
@@ -960,6 +991,7 @@ agt_mesh_free(struct agt_mesh *mesh)
     (void)syn_map_free(mesh->callers);
     (void)syn_map_free(mesh->pems);
     json_decref(mesh->waited_for);
+    mesh->breakers = agt_breakers_free(mesh->breakers);
     syn_free(mesh->authority);
     (void)pthread_cond_destroy(&mesh->wake);
     (void)pthread_mutex_destroy(&mesh->lock);

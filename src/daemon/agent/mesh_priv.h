@@ -21,6 +21,24 @@
 #define AGT_MESH_ADDRESS_SIZE 64
 #define AGT_MESH_HOLD_MS      5000 /* that a call waits for a first replica */
 
+/* --- circuit breakers (mesh_breaker.c) -------------------------------------------------------- */
+
+struct agt_breakers;
+#define AGT_BREAKERS_CHANGED 1 /* other servers are out, or on trial, than before */
+
+SYN_MUST int agt_breakers_new(struct agt_breakers **ret, struct syn_err *err);
+struct agt_breakers *agt_breakers_free(struct agt_breakers *breakers);
+/** What the servers of a backend have answered until now; who fails with `percent` of its requests
+ *  is to be out. To be called every second. Returns 0, AGT_BREAKERS_CHANGED; NOMEM. */
+SYN_MUST int agt_breakers_see(struct agt_breakers *breakers, const char *backend, unsigned percent,
+                              const struct syn_balancer_server_counts *counts, size_t count,
+                              int64_t now_ms, struct syn_err *err);
+/** Forget backends that were not seen since the last time. Did any of them have somebody out? */
+bool agt_breakers_keep(struct agt_breakers *breakers);
+/** Lay what they say over a backend's servers. `breakers` may be NULL. */
+void agt_breakers_lay(const struct agt_breakers *breakers, const char *backend,
+                      struct syn_balancer_server *servers, size_t count);
+
 /* --- what is to run (mesh_table.c) ------------------------------------------------------------ */
 
 /** An instance of this node that has an address of its account's network. */
@@ -48,13 +66,23 @@ struct agt_mesh_world {
     const struct syn_map
         *identities;       /* of a service or account, by id -> certificate and key, PEM */
     const char *authority; /* PEM; NULL: not known yet, and no other node is reached */
+    const struct agt_breakers *breakers; /* NULL: nobody is out */
     struct agt_mesh_fronts fronts;
 };
 
 /** Who calls whom, by name; what HAProxy counts of it is under `backend`. */
 struct agt_mesh_pair {
     const char *backend, *caller, *callee;
+    unsigned route;           /* of the callee's, from 1; 0: what none of them takes */
+    unsigned break_percent;   /* of errors; 0: no circuit breaker */
+    size_t servers;           /* replicas here and other nodes, in it and out */
+    const char *const *wakes; /* services that may sleep, of whose nobody is there */
+    size_t wake_count;
 };
+
+/** Make whole weights of 1 .. SYN_BALANCER_WEIGHT_MAX that divide as `shares`: exactly if there are
+ *  such, else as nearly as can be. Shares are positive. */
+void agt_mesh_weigh(struct syn_balancer_server *servers, const double *shares, size_t count);
 
 struct agt_mesh_chunk;
 
@@ -64,7 +92,8 @@ struct agt_mesh_table {
     const char **services; /* their ids, as many; one with IPv6 has two */
     size_t divert_count;
     struct agt_mesh_pair *pairs;   /* with a backend each */
-    size_t pair_count, left_out;   /* left_out: beyond AGT_MESH_PAIRS_MAX */
+    size_t pair_count, left_out;   /* left_out: beyond AGT_MESH_PAIRS_MAX, and matches beyond
+                                      SYN_BALANCER_MATCHES_MAX */
     size_t asleep;                 /* pairs with a service that has no replica, and may be woken */
     struct agt_mesh_chunk *chunks; /* what all of it lies in */
 };
@@ -73,6 +102,13 @@ struct agt_mesh_table {
 SYN_MUST int agt_mesh_table_make(const struct agt_mesh_world *world, struct agt_mesh_table *ret,
                                  struct syn_err *err);
 void agt_mesh_table_fini(struct agt_mesh_table *table);
+
+/* --- what is told of it (mesh_report.c) ------------------------------------------------------- */
+
+/** Append a row for each pair that has been used, as heartbeats have them. */
+SYN_MUST int agt_mesh_report(const struct agt_mesh_table *table,
+                             const struct syn_balancer_stats *stats, json_t *list,
+                             struct syn_err *err);
 
 /* --- the mesh (mesh.c) ------------------------------------------------------------------------ */
 

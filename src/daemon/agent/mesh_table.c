@@ -4,9 +4,6 @@
  *
  * What a service allows is written for the incoming front as names with a wildcard: callers of
  * other nodes need not be known here. */
-#include "mesh_priv.h"
-
-#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,108 +12,20 @@
 #include <synor/workload/service_mesh.h>
 #include <synor/workload/service_spec.h>
 
-#define CHECK_MS   2000
-#define IN_HOLD_MS 2000
-#define ERRORS_MAX 1000
-#define WEIGHT     8 /* of a replica, where no share is said */
-#define TEXT_MAX   512
+#include "mesh_make_priv.h"
 
-struct agt_mesh_chunk {
-    struct agt_mesh_chunk *next;
-    alignas(max_align_t) char data[];
-};
-
-/* A service, read. Text is the document's. */
-struct service {
-    const json_t *doc;
-    const char *id, *label, *name, *peer; /* peer: its name in TLS */
-    const char *address;                  /* "10.127.0.1:80"; NULL: it has none */
-    const char *address6; /* "[fd53::a7f:1]:20000", with the front's port; NULL: it has none */
-    bool tcp;
-};
-
-/* Who calls: a service, or what else an account runs. */
-struct party {
-    const char *subject; /* the id of the one or the other */
-    const char *label, *service, *name;
-    bool shown; /* it has a certificate */
-};
-
-/* Lists that grow while the table is made. */
-struct list {
-    void *items;
-    size_t count, cap;
-};
-
-struct make {
-    const struct agt_mesh_world *world;
-    struct agt_mesh_table *out;
-    struct service *services;
-    size_t service_count;
-    struct list ids; /* of the services that are diverted */
-    struct list parties, backends, pairs, certs, diverts, callers;
-    struct list callers6;
-    struct list out_http, out_tcp, in_http, in_tcp; /* struct syn_balancer_pair */
-    struct list out_http6, out_tcp6;
-    struct list cert_ids;
-    struct syn_err *err;
-    int rc; /* the first failure */
-};
-
-static void *
-room(struct make *make, size_t size)
-{
-    struct agt_mesh_chunk *chunk = syn_calloc(1, sizeof(*chunk) + size);
-
-    if (chunk == NULL) {
-        make->rc =
-            make->rc < 0 ? make->rc : SYN_FAIL(make->err, SYN_E_NOMEM, "no memory for a mesh");
-        return NULL;
-    }
-    chunk->next = make->out->chunks;
-    make->out->chunks = chunk;
-    return chunk->data;
-}
-
-static const char *SYN_PRINTF(2, 3) text(struct make *make, const char *format, ...)
-{
-    char line[TEXT_MAX];
-    va_list args;
-    char *copy;
-
-    va_start(args, format);
-    (void)vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    copy = room(make, strlen(line) + 1);
-    if (copy != NULL)
-        memcpy(copy, line, strlen(line) + 1);
-    return copy == NULL ? "" : copy;
-}
-
-/* A zeroed place behind the others, or NULL. */
-static void *
-push(struct make *make, struct list *list, size_t size)
-{
-    char *items;
-
-    if (!syn_grow(&list->items, &list->cap, list->count + 1, size)) {
-        make->rc =
-            make->rc < 0 ? make->rc : SYN_FAIL(make->err, SYN_E_NOMEM, "no memory for a mesh");
-        return NULL;
-    }
-    items = list->items;
-    memset(items + list->count * size, 0, size);
-    return items + list->count++ * size;
-}
+#define CHECK_MS     2000
+#define IN_HOLD_MS   2000
+#define ERRORS_MAX   1000
+#define VERSIONS_MAX 16 /* of one service that run at once */
 
 static void
-push_pair(struct make *make, struct list *list, const char *caller, const char *callee,
-          const char *backend)
+push_route(struct make *make, struct list *list, const struct syn_balancer_pair *what)
 {
-    struct syn_balancer_pair *pair = push(make, list, sizeof(*pair));
+    struct syn_balancer_pair *pair = agt_make_push(make, list, sizeof(*pair));
 
     if (pair != NULL)
-        *pair = (struct syn_balancer_pair){caller, callee, backend};
+        *pair = *what;
 }
 
 /* --- services --------------------------------------------------------------------------------- */
@@ -138,7 +47,7 @@ read_service(struct make *make, const json_t *doc, struct service *ret)
                           syn_service_protocol_name(SYN_SERVICE_TCP)),
     };
     if (address[0] != '\0' && port > 0 && port <= UINT16_MAX)
-        ret->address = text(make, "%s:%u", address, (unsigned)port);
+        ret->address = agt_make_text(make, "%s:%u", address, (unsigned)port);
     return ret->peer[0] != '\0';
 }
 
@@ -146,8 +55,8 @@ static void
 divert(struct make *make, const struct service *service, const char *address)
 {
     const struct agt_mesh_fronts *fronts = &make->world->fronts;
-    struct syn_net_divert *row = push(make, &make->diverts, sizeof(*row));
-    const char **id = push(make, &make->ids, sizeof(*id));
+    struct syn_net_divert *row = agt_make_push(make, &make->diverts, sizeof(*row));
+    const char **id = agt_make_push(make, &make->ids, sizeof(*id));
 
     if (id != NULL)
         *id = service->id;
@@ -166,9 +75,9 @@ add_address6(struct make *make, struct service *service)
 
     if (!fronts->six || !syn_mesh_address6(syn_json_str(service->doc, "address", ""), address))
         return;
-    service->address6 = text(make, "[%s]:%u", address,
-                             (unsigned)(service->tcp ? fronts->out_tcp : fronts->out_http));
-    divert(make, service, text(make, "%s", address));
+    service->address6 = agt_make_text(
+        make, "[%s]:%u", address, (unsigned)(service->tcp ? fronts->out_tcp : fronts->out_http));
+    divert(make, service, agt_make_text(make, "%s", address));
 }
 
 static void
@@ -178,7 +87,8 @@ read_services(struct make *make)
     size_t cursor = 0;
     void *value;
 
-    make->services = room(make, (syn_map_count(world->services) + 1) * sizeof(*make->services));
+    make->services =
+        agt_make_room(make, (syn_map_count(world->services) + 1) * sizeof(*make->services));
     while (make->rc == SYN_OK && syn_map_next(world->services, &cursor, NULL, &value)) {
         struct service *service = &make->services[make->service_count];
 
@@ -220,7 +130,7 @@ party_of(struct make *make, const struct agt_mesh_caller *caller)
             return party;
     if (replica && service == NULL)
         return NULL;
-    party = push(make, &make->parties, sizeof(*party));
+    party = agt_make_push(make, &make->parties, sizeof(*party));
     if (party == NULL)
         return NULL;
     *party = (struct party){.subject = subject,
@@ -229,7 +139,7 @@ party_of(struct make *make, const struct agt_mesh_caller *caller)
                             .shown = make->world->authority != NULL &&
                                      syn_map_find(make->world->identities, subject) != NULL};
     words = (struct syn_mesh_party){.account = party->label, .service = party->service};
-    party->name = text(make, "%s", syn_mesh_name(&words, name));
+    party->name = agt_make_text(make, "%s", syn_mesh_name(&words, name));
     return party;
 }
 
@@ -246,94 +156,15 @@ read_callers(struct make *make)
 
         if (party == NULL || make->callers.count >= SYN_BALANCER_CALLERS_MAX)
             continue;
-        row = push(make, &make->callers, sizeof(*row));
+        row = agt_make_push(make, &make->callers, sizeof(*row));
         if (row != NULL)
             *row = (struct syn_balancer_caller){caller->address, party->name};
         if (!make->world->fronts.six || caller->address6[0] == '\0')
             continue;
-        row = push(make, &make->callers6, sizeof(*row));
+        row = agt_make_push(make, &make->callers6, sizeof(*row));
         if (row != NULL)
             *row = (struct syn_balancer_caller){caller->address6, party->name};
     }
-}
-
-/* --- servers ---------------------------------------------------------------------------------- */
-
-static bool
-gets_requests(const json_t *row)
-{
-    const char *state = syn_json_str(row, "state", "");
-
-    return syn_json_bool(row, "ready", false) && !syn_str_eq(state, "draining") &&
-           !syn_str_eq(state, "standby");
-}
-
-static unsigned
-weight_of(const json_t *row)
-{
-    int64_t weight = syn_json_i64(row, "weight", 0);
-
-    return weight > 0 ? (unsigned)SYN_MIN(weight, (int64_t)SYN_BALANCER_WEIGHT_MAX) : WEIGHT;
-}
-
-/* Where another node hears calls of the service: TCP at the port behind that of HTTP. */
-static const char *
-peer_address(struct make *make, const struct service *service, const char *front)
-{
-    const char *colon = strrchr(front, ':');
-    uint64_t port;
-
-    if (!service->tcp || colon == NULL ||
-        syn_parse_u64(colon + 1, 1, UINT16_MAX - 1, "the port", &port, NULL) < 0)
-        return front;
-    return text(make, "%.*s:%u", (int)(colon - front), front, (unsigned)port + 1);
-}
-
-/* One more replica behind a peer. */
-static bool
-join_peer(struct syn_balancer_server *servers, size_t count, const char *node, unsigned weight)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (!servers[i].peer || !syn_str_eq(servers[i].id, node))
-            continue;
-        servers[i].weight =
-            (unsigned)SYN_MIN(servers[i].weight + weight, (unsigned)SYN_BALANCER_WEIGHT_MAX);
-        return true;
-    }
-    return false;
-}
-
-/* Those that get requests: replicas here, and with `peers` the nodes that have others. */
-static void
-add_servers(struct make *make, const struct service *service, bool peers,
-            struct syn_balancer_backend *backend)
-{
-    const json_t *rows = json_object_get(service->doc, "endpoints"), *row;
-    struct syn_balancer_server *servers =
-        room(make, (json_array_size(rows) + 1) * sizeof(*servers));
-    size_t i, count = 0;
-
-    json_array_foreach (rows, i, row) {
-        const char *node = syn_json_str(row, "node", ""), *front = syn_json_str(row, "mesh", "");
-        const char *address = syn_json_str(row, "address", "");
-        bool here = syn_str_eq(node, make->world->node);
-
-        if (servers == NULL || !gets_requests(row) || (!here && (!peers || front[0] == '\0')) ||
-            (!here && join_peer(servers, count, node, weight_of(row))))
-            continue;
-        if (here)
-            address = text(make, strchr(address, ':') == NULL ? "%s:%lld" : "[%s]:%lld", address,
-                           (long long)syn_json_i64(row, "port", 0));
-        else
-            address = peer_address(make, service, front);
-        servers[count++] =
-            (struct syn_balancer_server){.id = here ? syn_json_str(row, "instance", "") : node,
-                                         .address = address,
-                                         .weight = weight_of(row),
-                                         .peer = !here};
-    }
-    backend->servers = servers;
-    backend->server_count = count;
 }
 
 /* --- who calls whom --------------------------------------------------------------------------- */
@@ -341,7 +172,7 @@ add_servers(struct make *make, const struct service *service, bool peers,
 static struct syn_balancer_backend *
 push_backend(struct make *make, const struct service *service, const char *id)
 {
-    struct syn_balancer_backend *backend = push(make, &make->backends, sizeof(*backend));
+    struct syn_balancer_backend *backend = agt_make_push(make, &make->backends, sizeof(*backend));
     const char *protocol = syn_json_str(json_object_get(service->doc, "mesh"), "protocol", "");
 
     if (backend == NULL)
@@ -353,13 +184,33 @@ push_backend(struct make *make, const struct service *service, const char *id)
     return backend;
 }
 
+static void
+set_retries(int64_t retries, struct syn_balancer_backend *backend)
+{
+    if (retries == 0)
+        backend->retries = -1;
+    else if (retries > 0 && retries <= 10)
+        backend->retries = (int)retries;
+}
+
+/* How often it is tried again, and how much of all may be. */
+static void
+set_budget(const struct service *service, struct syn_balancer_backend *backend)
+{
+    const json_t *mesh = json_object_get(service->doc, "mesh");
+    int64_t percent = syn_json_i64(mesh, "retry_budget", SYN_MESH_RETRY_PERCENT);
+
+    set_retries(syn_json_i64(mesh, "retries", -1), backend);
+    if (!service->tcp && percent >= 0 && percent < 100)
+        backend->retry_percent = percent == 0 ? -1 : (int)percent;
+}
+
 /* What the service asks for those who call it. */
 static void
 set_policy(const struct service *service, struct syn_balancer_backend *backend)
 {
     const json_t *mesh = json_object_get(service->doc, "mesh");
     int64_t timeout_ms = syn_json_i64(mesh, "timeout_ms", 0), rate = syn_json_i64(mesh, "rate", 0);
-    int64_t retries = syn_json_i64(mesh, "retries", -1);
     int64_t errors = syn_json_i64(mesh, "errors_max", 0);
 
     if (timeout_ms > 0 && timeout_ms <= SYN_BALANCER_WAIT_MAX_MS)
@@ -371,49 +222,308 @@ set_policy(const struct service *service, struct syn_balancer_backend *backend)
         backend->health.errors_max = (unsigned)errors;
         backend->health.peers_only = false;
     }
-    if (retries == 0)
-        backend->retries = -1;
-    else if (retries > 0 && retries <= 10)
-        backend->retries = (int)retries;
+    set_budget(service, backend);
+}
+
+static int64_t
+hold_of(const struct service *service)
+{
+    return syn_json_i64(json_object_get(service->doc, "mesh"), "hold_ms", 0);
+}
+
+/* A backend of a pair, without servers; NULL: there are too many, or no memory. */
+static struct syn_balancer_backend *
+push_out(struct make *make, const struct party *party, const struct service *service,
+         const char *id, unsigned route, struct agt_mesh_pair **ret)
+{
+    int64_t percent = syn_json_i64(json_object_get(service->doc, "mesh"), "break_at", 0);
+    unsigned break_percent = service->tcp || percent < 1 || percent > 100 ? 0 : (unsigned)percent;
+    struct syn_balancer_backend *backend;
+    struct syn_balancer_pair pair;
+
+    if (make->pairs.count >= AGT_MESH_PAIRS_MAX) {
+        make->out->left_out++;
+        return NULL;
+    }
+    backend = push_backend(make, service, id);
+    *ret = agt_make_push(make, &make->pairs, sizeof(**ret));
+    if (backend == NULL || *ret == NULL)
+        return NULL;
+    backend->cert = party->subject;
+    backend->peer_name = service->peer;
+    backend->health = (struct syn_balancer_health){
+        .check = SYN_BALANCER_CHECK_TCP, .interval_ms = CHECK_MS, .rise = 1, .peers_only = true};
+    set_policy(service, backend);
+    **ret = (struct agt_mesh_pair){.backend = id,
+                                   .caller = party->name,
+                                   .callee = agt_make_text(make, "%s", service->peer),
+                                   .route = route,
+                                   .break_percent = break_percent};
+    pair = (struct syn_balancer_pair){
+        .caller = party->name, .callee = service->address, .backend = id, .route = route};
+    push_route(make, service->tcp ? &make->out_tcp : &make->out_http, &pair);
+    pair.callee = service->address6;
+    if (pair.callee != NULL)
+        push_route(make, service->tcp ? &make->out_tcp6 : &make->out_http6, &pair);
+    return backend;
+}
+
+/* Who is to be woken, and how long that may take. */
+static void
+set_hold(struct make *make, const struct target *targets, size_t count,
+         struct syn_balancer_backend *backend, struct agt_mesh_pair *pair)
+{
+    const char **wakes = agt_make_room(make, (count + 1) * sizeof(*wakes));
+    int64_t hold_ms = 0;
+
+    for (size_t i = 0; wakes != NULL && i < count; i++) {
+        int64_t own_ms = hold_of(targets[i].service);
+
+        hold_ms = SYN_MAX(hold_ms, own_ms);
+        if (own_ms > 0)
+            wakes[pair->wake_count++] = agt_make_text(make, "%s", targets[i].service->id);
+    }
+    pair->wakes = wakes;
+    pair->servers = backend->server_count;
+    backend->hold_ms = hold_ms > 0 ? (unsigned)SYN_MIN(hold_ms, (int64_t)SYN_BALANCER_WAIT_MAX_MS)
+                                   : AGT_MESH_HOLD_MS;
+    make->out->asleep += pair->wake_count > 0 && backend->server_count == 0;
 }
 
 static void
 add_out(struct make *make, const struct party *party, const struct service *service)
 {
-    const char *id = text(make, "%s/%s", party->subject, service->id);
-    int64_t hold_ms = syn_json_i64(json_object_get(service->doc, "mesh"), "hold_ms", 0);
-    struct syn_balancer_backend *backend;
-    struct agt_mesh_pair *pair;
+    const struct target target = {.service = service};
+    struct agt_mesh_pair *pair = NULL;
+    struct syn_balancer_backend *backend = push_out(
+        make, party, service, agt_make_text(make, "%s/%s", party->subject, service->id), 0, &pair);
 
-    if (make->pairs.count >= AGT_MESH_PAIRS_MAX) {
+    if (backend == NULL)
+        return;
+    agt_make_servers(make, &target, party->shown, backend);
+    set_hold(make, &target, 1, backend, pair);
+}
+
+/* --- routes ----------------------------------------------------------------------------------- */
+
+static const json_t *
+routes_of(const struct service *service)
+{
+    return service->tcp ? NULL : json_object_get(json_object_get(service->doc, "mesh"), "routes");
+}
+
+static bool
+may_call(const struct party *party, const struct service *service)
+{
+    const struct syn_mesh_party caller = {.account = party->label, .service = party->service};
+
+    return syn_mesh_allows(json_object_get(json_object_get(service->doc, "mesh"), "allow"),
+                           service->label, &caller);
+}
+
+static bool
+speaks_h2(const struct service *service)
+{
+    const char *protocol = syn_json_str(json_object_get(service->doc, "mesh"), "protocol", "");
+
+    return !syn_str_eq(protocol, syn_service_protocol_name(SYN_SERVICE_HTTP));
+}
+
+/* A service of the same account that requests to `service` could as well go to; NULL: none. */
+static const struct service *
+stand_in(const struct make *make, const struct service *service, const char *name)
+{
+    for (size_t i = 0; i < make->service_count; i++) {
+        const struct service *other = &make->services[i];
+
+        if (syn_str_eq(other->name, name) && syn_str_eq(other->label, service->label))
+            return other->address == NULL || other->tcp || speaks_h2(other) != speaks_h2(service)
+                       ? NULL
+                       : other;
+    }
+    return NULL;
+}
+
+/* Where a route leads this caller: what it may not call, or is not there, is left out. */
+static size_t
+read_targets(struct make *make, const struct party *party, const struct service *service,
+             const json_t *route, struct target targets[SYN_MESH_TARGETS_MAX])
+{
+    const json_t *to = json_object_get(route, "to"), *row;
+    size_t i, count = 0;
+
+    json_array_foreach (to, i, row) {
+        const char *name = syn_json_str(row, "service", NULL);
+        int64_t weight = syn_json_i64(row, "weight", 1);
+        const struct service *other = name == NULL ? service : stand_in(make, service, name);
+
+        if (count == SYN_MESH_TARGETS_MAX || other == NULL || weight <= 0 ||
+            weight > SYN_MESH_WEIGHT_MAX || !may_call(party, other))
+            continue;
+        targets[count] =
+            (struct target){.service = other,
+                            .version = name == NULL ? syn_json_i64(row, "version", 0) : 0,
+                            .weight = (unsigned)weight,
+                            .mark = other->id};
+        if (name == NULL)
+            targets[count].mark =
+                agt_make_text(make, "%s/v%lld", other->id, (long long)targets[count].version);
+        count++;
+    }
+    if (json_array_size(to) == 0)
+        targets[count++] = (struct target){.service = service, .weight = 1};
+    return count;
+}
+
+static void
+set_mirror(struct make *make, const struct party *party, const struct service *service,
+           const json_t *route, struct syn_balancer_backend *backend)
+{
+    const json_t *mirror = json_object_get(route, "mirror");
+    const struct service *other = stand_in(make, service, syn_json_str(mirror, "service", ""));
+    int64_t percent = syn_json_i64(mirror, "percent", 100);
+
+    if (mirror == NULL || other == NULL || !may_call(party, other) || percent < 1 || percent > 100)
+        return;
+    backend->mirror = agt_make_text(make, "%s/%s", party->subject, other->id);
+    backend->mirror_percent = (unsigned)percent;
+}
+
+static void
+add_route(struct make *make, const struct party *party, const struct service *service,
+          unsigned number, const json_t *route)
+{
+    struct target targets[SYN_MESH_TARGETS_MAX];
+    size_t count = read_targets(make, party, service, route, targets);
+    int64_t timeout_ms = syn_json_i64(route, "timeout_ms", 0);
+    struct agt_mesh_pair *pair = NULL;
+    struct syn_balancer_backend *backend;
+
+    if (count == 0) /* refused */
+        return;
+    backend = push_out(make, party, service,
+                       agt_make_text(make, "%s/%s/r%u", party->subject, service->id, number),
+                       number, &pair);
+    if (backend == NULL)
+        return;
+    agt_make_shared(make, targets, count, party->shown, backend);
+    set_hold(make, targets, count, backend, pair);
+    if (timeout_ms > 0 && timeout_ms <= SYN_BALANCER_WAIT_MAX_MS)
+        backend->response_ms = (unsigned)timeout_ms;
+    set_retries(syn_json_i64(route, "retries", -1), backend);
+    set_mirror(make, party, service, route, backend);
+}
+
+static void
+add_routes(struct make *make, const struct party *party, const struct service *service)
+{
+    const json_t *route;
+    size_t i;
+
+    json_array_foreach (routes_of(service), i, route)
+        if (i < SYN_MESH_ROUTES_MAX)
+            add_route(make, party, service, (unsigned)i + 1, route);
+}
+
+static void
+read_headers(struct make *make, const json_t *list, struct syn_balancer_match *match)
+{
+    struct syn_balancer_header *headers =
+        agt_make_room(make, SYN_MESH_MATCH_MAX * sizeof(*headers));
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach (list, i, row) {
+        const char *exact = syn_json_str(row, "exact", NULL);
+        const char *prefix = syn_json_str(row, "prefix", NULL);
+
+        if (headers == NULL || i == SYN_MESH_MATCH_MAX)
+            break;
+        headers[match->header_count++] =
+            (struct syn_balancer_header){syn_json_str(row, "name", ""),
+                                         exact != NULL    ? SYN_BALANCER_EXACT
+                                         : prefix != NULL ? SYN_BALANCER_PREFIX
+                                                          : SYN_BALANCER_PRESENT,
+                                         exact != NULL ? exact : prefix};
+    }
+    match->headers = headers;
+}
+
+/* Which requests a route takes; the same for all callers. */
+static void
+add_match(struct make *make, const struct service *service, unsigned number, const json_t *route)
+{
+    const json_t *said = json_object_get(route, "match"), *row;
+    struct syn_balancer_match *match, *six;
+    const char **methods;
+    size_t i;
+
+    if (make->matches.count >= SYN_BALANCER_MATCHES_MAX) {
         make->out->left_out++;
         return;
     }
-    backend = push_backend(make, service, id);
-    pair = push(make, &make->pairs, sizeof(*pair));
-    if (backend == NULL || pair == NULL)
+    match = agt_make_push(make, &make->matches, sizeof(*match));
+    methods = agt_make_room(make, SYN_MESH_MATCH_MAX * sizeof(*methods));
+    if (match == NULL || methods == NULL)
         return;
-    add_servers(make, service, party->shown, backend);
-    backend->cert = party->subject;
-    backend->peer_name = service->peer;
-    backend->hold_ms = hold_ms > 0 ? (unsigned)SYN_MIN(hold_ms, (int64_t)SYN_BALANCER_WAIT_MAX_MS)
-                                   : AGT_MESH_HOLD_MS;
-    make->out->asleep += hold_ms > 0 && backend->server_count == 0;
-    backend->health = (struct syn_balancer_health){
-        .check = SYN_BALANCER_CHECK_TCP, .interval_ms = CHECK_MS, .rise = 1, .peers_only = true};
-    set_policy(service, backend);
-    *pair = (struct agt_mesh_pair){id, party->name, text(make, "%s", service->peer)};
-    push_pair(make, service->tcp ? &make->out_tcp : &make->out_http, party->name, service->address,
-              id);
-    if (service->address6 != NULL)
-        push_pair(make, service->tcp ? &make->out_tcp6 : &make->out_http6, party->name,
-                  service->address6, id);
+    *match = (struct syn_balancer_match){.callee = service->address,
+                                         .route = number,
+                                         .path = syn_json_str(said, "path_prefix", NULL),
+                                         .methods = methods};
+    json_array_foreach (json_object_get(said, "methods"), i, row)
+        if (i < SYN_MESH_MATCH_MAX)
+            methods[match->method_count++] = json_string_value(row);
+    read_headers(make, json_object_get(said, "headers"), match);
+    six = service->address6 == NULL ? NULL : agt_make_push(make, &make->matches6, sizeof(*six));
+    if (six == NULL)
+        return;
+    *six = *match;
+    six->callee = service->address6;
+}
+
+static void
+add_matches(struct make *make, const struct service *service)
+{
+    const json_t *route;
+    size_t i;
+
+    json_array_foreach (routes_of(service), i, route)
+        if (i < SYN_MESH_ROUTES_MAX)
+            add_match(make, service, (unsigned)i + 1, route);
+}
+
+/* What is sent as well goes to a pair, which may have been one too many. */
+static void
+drop_lost_mirrors(struct make *make)
+{
+    struct syn_balancer_backend *backends = make->backends.items;
+
+    for (size_t i = 0; make->out->left_out > 0 && i < make->backends.count; i++) {
+        bool found = false;
+
+        for (size_t k = 0; backends[i].mirror != NULL && !found && k < make->backends.count; k++)
+            found = syn_str_eq(backends[k].id, backends[i].mirror);
+        if (!found)
+            backends[i].mirror = NULL;
+    }
+}
+
+/* --- calls of other nodes --------------------------------------------------------------------- */
+
+static void
+push_caller(struct make *make, struct list *list, const struct syn_balancer_pair *to,
+            const char *caller)
+{
+    struct syn_balancer_pair pair = *to;
+
+    pair.caller = caller;
+    push_route(make, list, &pair);
 }
 
 /* One entry of what a service allows, as names of certificates. */
 static void
 allow_entry(struct make *make, struct list *list, const struct service *service, const char *entry,
-            const char *backend)
+            const struct syn_balancer_pair *to)
 {
     const char *slash = strchr(entry, '/');
     const char *name = slash != NULL ? slash + 1 : entry;
@@ -421,13 +531,12 @@ allow_entry(struct make *make, struct list *list, const struct service *service,
     const char *account = slash != NULL ? entry : service->label;
 
     if (syn_str_eq(entry, "*")) {
-        push_pair(make, list, "*", service->peer, backend);
+        push_caller(make, list, to, "*");
     } else if (syn_str_eq(name, slash != NULL ? "*" : "own")) {
-        push_pair(make, list, text(make, "*.%.*s.mesh", len, account), service->peer, backend);
-        push_pair(make, list, text(make, "%.*s.mesh", len, account), service->peer, backend);
+        push_caller(make, list, to, agt_make_text(make, "*.%.*s.mesh", len, account));
+        push_caller(make, list, to, agt_make_text(make, "%.*s.mesh", len, account));
     } else {
-        push_pair(make, list, text(make, "%s.%.*s.mesh", name, len, account), service->peer,
-                  backend);
+        push_caller(make, list, to, agt_make_text(make, "%s.%.*s.mesh", name, len, account));
     }
 }
 
@@ -455,28 +564,70 @@ drop_doubles(struct list *list, size_t from)
     list->count = kept;
 }
 
-/* Calls of other nodes to a service that runs here and has its certificate. */
+/* Calls of other nodes to a service that runs here and has its certificate; with a version, to
+ * those replicas of it. */
 static void
-add_in(struct make *make, const struct service *service)
+add_in(struct make *make, const struct service *service, int64_t version)
 {
     const json_t *allow = json_object_get(json_object_get(service->doc, "mesh"), "allow"), *entry;
+    const struct target target = {.service = service, .version = version};
     struct list *list = service->tcp ? &make->in_tcp : &make->in_http;
-    const char *id = text(make, "in/%s", service->id);
+    const char *id = agt_make_text(make, "in/%s", service->id), *callee = service->peer;
     struct syn_balancer_backend *backend;
     size_t i, from = list->count;
 
-    if (syn_map_find(make->world->identities, service->id) == NULL)
-        return;
+    if (version > 0) {
+        id = agt_make_text(make, "%s/v%lld", id, (long long)version);
+        callee = agt_make_text(make, "v%lld.%s", (long long)version, callee);
+    }
     backend = push_backend(make, service, id);
     if (backend == NULL)
         return;
     backend->client = SYN_BALANCER_CLIENT_NONE; /* the caller's node has told it */
     backend->hold_ms = IN_HOLD_MS;
-    add_servers(make, service, false, backend);
+    set_budget(service, backend);
+    agt_make_servers(make, &target, false, backend);
     json_array_foreach (allow, i, entry)
         if (json_is_string(entry))
-            allow_entry(make, list, service, json_string_value(entry), id);
+            allow_entry(make, list, service, json_string_value(entry),
+                        &(struct syn_balancer_pair){.callee = callee, .backend = id});
     drop_doubles(list, from);
+}
+
+/* Is a version of it asked for by any of its routes? */
+static bool
+routes_to_versions(const struct service *service)
+{
+    const json_t *route, *target;
+    size_t i, k;
+
+    json_array_foreach (routes_of(service), i, route)
+        json_array_foreach (json_object_get(route, "to"), k, target)
+            if (json_object_get(target, "version") != NULL)
+                return true;
+    return false;
+}
+
+/* Each version that runs here, before it is asked for: the caller's node may hear first. */
+static void
+add_in_versions(struct make *make, const struct service *service)
+{
+    const json_t *rows = json_object_get(service->doc, "endpoints"), *row;
+    int64_t done[VERSIONS_MAX];
+    size_t i, count = 0;
+
+    json_array_foreach (rows, i, row) {
+        int64_t version = syn_json_i64(row, "version", 0);
+        bool known = version <= 0 || count == VERSIONS_MAX ||
+                     !syn_str_eq(syn_json_str(row, "node", ""), make->world->node);
+
+        for (size_t k = 0; k < count && !known; k++)
+            known = done[k] == version;
+        if (known)
+            continue;
+        done[count++] = version;
+        add_in(make, service, version);
+    }
 }
 
 static void
@@ -484,21 +635,28 @@ add_pairs(struct make *make)
 {
     for (size_t i = 0; make->rc == SYN_OK && i < make->service_count; i++) {
         const struct service *service = &make->services[i];
-        const json_t *allow = json_object_get(json_object_get(service->doc, "mesh"), "allow");
         const struct party *party = make->parties.items;
+        bool called = false;
 
         if (service->address == NULL)
             continue;
         for (size_t k = 0; make->rc == SYN_OK && k < make->parties.count; k++, party++) {
-            const struct syn_mesh_party caller = {.account = party->label,
-                                                  .service = party->service};
-
-            if (syn_mesh_allows(allow, service->label, &caller))
-                add_out(make, party, service);
+            if (!may_call(party, service))
+                continue;
+            add_out(make, party, service);
+            add_routes(make, party, service);
+            called = true;
         }
-        if (make->world->authority != NULL)
-            add_in(make, service);
+        if (called)
+            add_matches(make, service);
+        if (make->world->authority == NULL ||
+            syn_map_find(make->world->identities, service->id) == NULL)
+            continue;
+        add_in(make, service, 0);
+        if (routes_to_versions(service))
+            add_in_versions(make, service);
     }
+    drop_lost_mirrors(make);
 }
 
 /* --- all of it -------------------------------------------------------------------------------- */
@@ -512,8 +670,8 @@ add_certs(struct make *make)
 
     while (make->rc == SYN_OK && make->world->authority != NULL &&
            syn_map_next(make->world->identities, &cursor, &id, &pem)) {
-        struct syn_balancer_cert *cert = push(make, &make->certs, sizeof(*cert));
-        const char **name = push(make, &make->cert_ids, sizeof(*name));
+        struct syn_balancer_cert *cert = agt_make_push(make, &make->certs, sizeof(*cert));
+        const char **name = agt_make_push(make, &make->cert_ids, sizeof(*name));
 
         if (cert == NULL || name == NULL)
             return;
@@ -526,7 +684,7 @@ add_certs(struct make *make)
 static void *
 settle(struct make *make, const struct list *list, size_t size)
 {
-    void *items = room(make, (list->count + 1) * size);
+    void *items = agt_make_room(make, (list->count + 1) * size);
 
     if (items != NULL && list->count > 0)
         memcpy(items, list->items, list->count * size);
@@ -538,12 +696,16 @@ add_fronts(struct make *make)
 {
     const struct agt_mesh_fronts *at = &make->world->fronts;
     struct syn_balancer_table *table = &make->out->table;
-    struct syn_balancer_frontend *fronts = room(make, 6 * sizeof(*fronts));
+    struct syn_balancer_frontend *fronts = agt_make_room(make, 6 * sizeof(*fronts));
     const struct syn_balancer_caller *callers =
         settle(make, &make->callers, sizeof(struct syn_balancer_caller));
     const struct syn_balancer_caller *callers6 =
         settle(make, &make->callers6, sizeof(struct syn_balancer_caller));
     const char *const *ids = settle(make, &make->cert_ids, sizeof(const char *));
+    const struct syn_balancer_match *matches =
+        settle(make, &make->matches, sizeof(struct syn_balancer_match));
+    const struct syn_balancer_match *matches6 =
+        settle(make, &make->matches6, sizeof(struct syn_balancer_match));
     const struct {
         const char *id, *address;
         enum syn_balancer_mesh mesh;
@@ -551,20 +713,21 @@ add_fronts(struct make *make)
         const struct list *pairs;
         bool six;
     } rows[] = {
-        {"out-http", text(make, "0.0.0.0:%u", at->out_http), SYN_BALANCER_MESH_OUT,
+        {"out-http", agt_make_text(make, "0.0.0.0:%u", at->out_http), SYN_BALANCER_MESH_OUT,
          SYN_BALANCER_HTTP, &make->out_http, false},
-        {"out-tcp", text(make, "0.0.0.0:%u", at->out_tcp), SYN_BALANCER_MESH_OUT, SYN_BALANCER_TCP,
-         &make->out_tcp, false},
-        {"out-http6", text(make, "[::]:%u", at->out_http), SYN_BALANCER_MESH_OUT, SYN_BALANCER_HTTP,
-         &make->out_http6, true},
-        {"out-tcp6", text(make, "[::]:%u", at->out_tcp), SYN_BALANCER_MESH_OUT, SYN_BALANCER_TCP,
-         &make->out_tcp6, true},
+        {"out-tcp", agt_make_text(make, "0.0.0.0:%u", at->out_tcp), SYN_BALANCER_MESH_OUT,
+         SYN_BALANCER_TCP, &make->out_tcp, false},
+        {"out-http6", agt_make_text(make, "[::]:%u", at->out_http), SYN_BALANCER_MESH_OUT,
+         SYN_BALANCER_HTTP, &make->out_http6, true},
+        {"out-tcp6", agt_make_text(make, "[::]:%u", at->out_tcp), SYN_BALANCER_MESH_OUT,
+         SYN_BALANCER_TCP, &make->out_tcp6, true},
         {"in-http", at->in_http, SYN_BALANCER_MESH_IN, SYN_BALANCER_HTTP, &make->in_http, false},
         {"in-tcp", at->in_tcp, SYN_BALANCER_MESH_IN, SYN_BALANCER_TCP, &make->in_tcp, false},
     };
 
     for (size_t i = 0; fronts != NULL && i < SYN_LEN(rows); i++) {
         bool in = rows[i].mesh == SYN_BALANCER_MESH_IN;
+        bool tcp = rows[i].mode == SYN_BALANCER_TCP;
 
         if ((in && make->world->authority == NULL) || (rows[i].six && !at->six))
             continue;
@@ -583,6 +746,12 @@ add_fronts(struct make *make)
                                           : make->callers.count,
             .certs = in ? ids : NULL,
             .cert_count = in ? make->cert_ids.count : 0,
+            .matches = in || tcp     ? NULL
+                       : rows[i].six ? matches6
+                                     : matches,
+            .match_count = in || tcp     ? 0
+                           : rows[i].six ? make->matches6.count
+                                         : make->matches.count,
         };
     }
     table->frontends = fronts;
@@ -612,10 +781,11 @@ agt_mesh_table_make(const struct agt_mesh_world *world, struct agt_mesh_table *r
 {
     struct agt_mesh_table table = {.diverts = NULL};
     struct make make = {.world = world, .out = &table, .err = err};
-    struct list *const lists[] = {&make.parties,  &make.backends,  &make.pairs,    &make.certs,
-                                  &make.diverts,  &make.callers,   &make.out_http, &make.out_tcp,
-                                  &make.in_http,  &make.in_tcp,    &make.cert_ids, &make.ids,
-                                  &make.callers6, &make.out_http6, &make.out_tcp6};
+    struct list *const lists[] = {&make.parties, &make.backends, &make.pairs,    &make.certs,
+                                  &make.diverts, &make.callers,  &make.out_http, &make.out_tcp,
+                                  &make.in_http, &make.in_tcp,   &make.cert_ids, &make.ids,
+                                  &make.matches, &make.matches6, &make.callers6, &make.out_http6,
+                                  &make.out_tcp6};
 
     read_services(&make);
     read_callers(&make);
@@ -630,16 +800,4 @@ agt_mesh_table_make(const struct agt_mesh_world *world, struct agt_mesh_table *r
     else
         *ret = table;
     return make.rc;
-}
-
-void
-agt_mesh_table_fini(struct agt_mesh_table *table)
-{
-    struct agt_mesh_chunk *next;
-
-    for (struct agt_mesh_chunk *chunk = table->chunks; chunk != NULL; chunk = next) {
-        next = chunk->next;
-        syn_free(chunk);
-    }
-    *table = (struct agt_mesh_table){.diverts = NULL};
 }

@@ -9,6 +9,7 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/base/test.h>
+#include <synor/workload/service_mesh.h>
 
 #define TEXT_MAX 8192
 
@@ -134,7 +135,10 @@ backend_line(const struct syn_balancer_backend *backend, struct syn_buf *out)
 {
     syn_buf_addf(out, "%s:", backend->id);
     for (size_t i = 0; i < backend->server_count; i++)
-        syn_buf_addf(out, " %s%s*%u", backend->servers[i].peer ? "->" : "",
+        syn_buf_addf(out, " %s%s%s*%u", backend->servers[i].peer ? "->" : "",
+                     backend->servers[i].peer_sni != NULL    ? backend->servers[i].peer_sni
+                     : backend->servers[i].peer_name != NULL ? backend->servers[i].peer_name
+                                                             : "",
                      backend->servers[i].address, backend->servers[i].weight);
     if (backend->protocol == SYN_BALANCER_H2)
         syn_buf_adds(out, " h2");
@@ -146,6 +150,24 @@ backend_line(const struct syn_balancer_backend *backend, struct syn_buf *out)
         syn_buf_addf(out, " retries=%d", backend->retries);
     if (backend->health.errors_max > 0 && !backend->health.peers_only)
         syn_buf_addf(out, " eject=%u", backend->health.errors_max);
+    if (backend->retry_percent != SYN_MESH_RETRY_PERCENT && backend->mode == SYN_BALANCER_HTTP)
+        syn_buf_addf(out, " again=%d", backend->retry_percent);
+    if (backend->mirror != NULL)
+        syn_buf_addf(out, " mirror=%s:%u", backend->mirror, backend->mirror_percent);
+    syn_buf_adds(out, "\n");
+}
+
+static void
+match_line(const struct syn_balancer_match *match, struct syn_buf *out)
+{
+    syn_buf_addf(out, "match %s/r%u:", match->callee, match->route);
+    if (match->path != NULL)
+        syn_buf_addf(out, " %s", match->path);
+    for (size_t i = 0; i < match->method_count; i++)
+        syn_buf_addf(out, " %s", match->methods[i]);
+    for (size_t i = 0; i < match->header_count; i++)
+        syn_buf_addf(out, " %s/%d/%s", match->headers[i].name, (int)match->headers[i].how,
+                     match->headers[i].value == NULL ? "" : match->headers[i].value);
     syn_buf_adds(out, "\n");
 }
 
@@ -166,8 +188,11 @@ shown(const struct stage *stage)
         for (size_t k = 0; k < front->caller_count && front->mode == SYN_BALANCER_HTTP; k++)
             syn_buf_addf(&out, "%s is %s\n", front->callers[k].address, front->callers[k].name);
         for (size_t k = 0; k < front->pair_count; k++)
-            syn_buf_addf(&out, "%s: %s > %s = %s\n", front->id, front->pairs[k].caller,
-                         front->pairs[k].callee, front->pairs[k].backend);
+            syn_buf_addf(&out, "%s: %s > %s%s%.0u = %s\n", front->id, front->pairs[k].caller,
+                         front->pairs[k].callee, front->pairs[k].route > 0 ? "/r" : "",
+                         front->pairs[k].route, front->pairs[k].backend);
+        for (size_t k = 0; k < front->match_count; k++)
+            match_line(&front->matches[k], &out);
     }
     for (size_t i = 0; i < table.table.backend_count; i++)
         backend_line(&table.table.backends[i], &out);
@@ -304,7 +329,7 @@ test_policy(void **state)
                                        "in-http: api.acme.mesh > web.acme.mesh = in/svc-1\n"
                                        "in-http: bolt.mesh > web.acme.mesh = in/svc-1\n"
                                        "in-http: web.cask.mesh > web.acme.mesh = in/svc-1\n"
-                                       "in/svc-1: h2\n"
+                                       "in/svc-1: h2 retries=-1\n"
                                        "out-http: bolt.mesh > 10.127.0.1:80 = acct-b/svc-1\n"
                                        "to 10.127.0.1:80 at 20000\n");
     put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "http", "", "", ""));
@@ -318,6 +343,95 @@ test_policy(void **state)
                                        "out-http: bolt.mesh > 10.127.0.1:80 = acct-b/svc-1\n"
                                        "to 10.127.0.1:80 at 20000\n");
     stage_close(&stage);
+}
+
+/* Requests that go elsewhere: to versions and other services, by parts, and twice. */
+static void
+test_routes(void **state)
+{
+#define VERSION(id, number, node, more)                                                   \
+    "{'instance':'" id "','version':" number ",'node':'" node "','mesh':'10.0.0.2:7800'," \
+    "'address':'10.200.0.3','port':80" more "}"
+    struct stage stage;
+
+    (void)state;
+    stage_open(&stage);
+    put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "http", "'own'", "", ""));
+    put(&stage,
+        SERVICE("svc-2", "api", "10.127.0.2", "http", "'web'",
+                ",'retry_budget':0,'routes':["
+                "{'match':{'path_prefix':'/v2','methods':['GET'],'headers':[{'name':'a'},"
+                "{'name':'b','exact':'c'},{'name':'d','prefix':'e'}]},"
+                "'to':[{'service':'next','weight':10},{'version':1,'weight':80},"
+                "{'version':2,'weight':10}],'mirror':{'service':'next','percent':5},"
+                "'timeout_ms':900,'retries':0},"
+                "{'to':[{'service':'secret'},{'service':'none'},{'service':'raw'}]}]",
+                VERSION("v1", "1", "node-1", ",'ready':true") "," VERSION(
+                    "v1b", "1", "node-2", ",'ready':true") "," VERSION("v2", "2", "node-1",
+                                                                       ",'state':'standby'")));
+    put(&stage,
+        SERVICE("svc-3", "next", "10.127.0.3", "http", "'own'", "", THERE("n1") "," THERE("n2")));
+    put(&stage, SERVICE("svc-4", "secret", "10.127.0.4", "http", "'api'", "", ""));
+    put(&stage, SERVICE("svc-5", "raw", "10.127.0.5", "tcp", "", "", ""));
+    calls(&stage, "inst-1-1-1", "10.200.0.2", "acme", "svc-1");
+    knows(&stage, "svc-1");
+    knows(&stage, "svc-2");
+    assert_string_equal(
+        shown(&stage),
+        "10.200.0.2 is web.acme.mesh\n"
+        "in-http: *.acme.mesh > web.acme.mesh = in/svc-1\n"
+        "in-http: acme.mesh > web.acme.mesh = in/svc-1\n"
+        "in-http: web.acme.mesh > api.acme.mesh = in/svc-2\n"
+        "in-http: web.acme.mesh > v1.api.acme.mesh = in/svc-2/v1\n"
+        "in-http: web.acme.mesh > v2.api.acme.mesh = in/svc-2/v2\n"
+        "in/svc-1:\n"
+        "in/svc-2/v1: 10.200.0.3:80*8 again=-1\n"
+        "in/svc-2/v2: 10.200.0.3:80*8 again=-1\n"
+        "in/svc-2: 10.200.0.3:80*8 again=-1\n"
+        "match 10.127.0.2:80/r1: /v2 GET a/0/ b/1/c d/2/e\n"
+        "match 10.127.0.2:80/r2:\n"
+        "out-http: web.acme.mesh > 10.127.0.1:80 = svc-1/svc-1\n"
+        "out-http: web.acme.mesh > 10.127.0.2:80 = svc-1/svc-2\n"
+        "out-http: web.acme.mesh > 10.127.0.2:80/r1 = svc-1/svc-2/r1\n"
+        "out-http: web.acme.mesh > 10.127.0.3:80 = svc-1/svc-3\n"
+        "svc-1/svc-1:\n"
+        "svc-1/svc-2/r1: ->next.acme.mesh10.0.0.2:7800*1 10.200.0.3:80*4"
+        " ->v1.api.acme.mesh10.0.0.2:7800*4 10.200.0.3:80*1 within=900 retries=-1 again=-1"
+        " mirror=svc-1/svc-3:5\n"
+        "svc-1/svc-2: 10.200.0.3:80*8 ->10.0.0.2:7800*8 again=-1\n"
+        "svc-1/svc-3: ->10.0.0.2:7800*16\n"
+        "to 10.127.0.1:80 at 20000\n"
+        "to 10.127.0.2:80 at 20000\n"
+        "to 10.127.0.3:80 at 20000\n"
+        "to 10.127.0.4:80 at 20000\n"
+        "to 10.127.0.5:80 at 20001\n");
+    stage_close(&stage);
+}
+
+/* Whole numbers that divide as the parts do, where there are such. */
+static void
+test_weigh(void **state)
+{
+    static const struct {
+        double shares[3];
+        unsigned weights[3];
+    } rows[] = {
+        {{1, 0, 0}, {1}},          {{99, 1, 0}, {99, 1}},
+        {{30, 30, 40}, {3, 3, 4}}, {{90.0 / 7, 10.0 / 3, 0}, {27, 7}},
+        {{255, 1, 0}, {255, 1}},   {{1000, 1, 0}, {256, 1}}, /* as nearly as can be */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_balancer_server servers[3] = {{.id = NULL}};
+        size_t count = 0;
+
+        while (count < 3 && rows[i].shares[count] > 0)
+            count++;
+        agt_mesh_weigh(servers, rows[i].shares, count);
+        for (size_t k = 0; k < count; k++)
+            assert_int_equal(servers[k].weight, rows[i].weights[k]);
+    }
 }
 
 /* Replicas that end what they have, or stand by, get nothing new; a share of a canary holds. */
@@ -414,13 +528,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pairs),    cmocka_unit_test(test_without_identities),
+        cmocka_unit_test(test_policy),   cmocka_unit_test(test_replicas),
+        cmocka_unit_test(test_sleepers), cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_routes),   cmocka_unit_test(test_weigh),
         cmocka_unit_test(test_six),
-        cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_without_identities),
-        cmocka_unit_test(test_policy),
-        cmocka_unit_test(test_replicas),
-        cmocka_unit_test(test_sleepers),
-        cmocka_unit_test(test_without_memory),
     };
 
     return cmocka_run_group_tests_name("agent/mesh", tests, NULL, NULL);

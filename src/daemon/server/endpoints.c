@@ -194,7 +194,8 @@ add_mesh(const struct syn_server *server, const json_t *doc, json_t *brief, stru
 {
     const struct syn_mesh_party party = {.account = syn_json_str(brief, "account_name", ""),
                                          .service = syn_json_str(brief, "name", "")};
-    static const char *const policy[] = {"timeout_ms", "retries", "rate", "errors_max"};
+    static const char *const policy[] = {"timeout_ms",   "retries", "rate",    "errors_max",
+                                         "retry_budget", "routes",  "break_at"};
     const json_t *said = json_object_get(syn_document_spec(doc), "mesh");
     const json_t *allow = syn_mesh_allow(syn_document_spec(doc));
     char name[SYN_MESH_NAME_SIZE], uri[SYN_MESH_URI_SIZE];

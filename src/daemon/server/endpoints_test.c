@@ -313,6 +313,8 @@ nodes_get_who_runs_there(void **state)
     ca = cert_of(answer, "ca");
     assert_int_equal(X509_verify(cert, X509_get0_pubkey(ca)), 1);
     assert_int_equal(X509_check_host(cert, "web.who.mesh", 0, 0, NULL), 1);
+    assert_int_equal(X509_check_host(cert, "v3.web.who.mesh", 0, 0, NULL), 1);
+    assert_int_equal(X509_check_host(cert, "api.who.mesh", 0, 0, NULL), 0);
     X509_free(cert);
     X509_free(ca);
     pem = syn_json_str(answer, "certificate", "");
@@ -325,6 +327,9 @@ nodes_get_who_runs_there(void **state)
         ask_identity(&here, here.agent, "account", syn_json_str(service, "account", ""), &jobs),
         SYN_OK);
     assert_string_equal(syn_json_str(jobs, "name", ""), "who.mesh");
+    cert = cert_of(jobs, "certificate"); /* a service's name is none of a job's */
+    assert_int_equal(X509_check_host(cert, "web.who.mesh", 0, 0, NULL), 0);
+    X509_free(cert);
 
     /* Nobody is what he does not run, or what another node is. */
     assert_int_equal(ask_identity(&here, here.agent, "service", there.job, NULL), SYN_E_FORBIDDEN);

@@ -10,11 +10,9 @@
 #include <synor/orchestration/document.h>
 #include <synor/workload/service_mesh.h>
 
-#include "server_priv.h"
+#include "authorities_priv.h"
 
-#define LIFE_MS   (INT64_C(3600) * 1000)
-#define BEHIND_MS (INT64_C(300) * 1000) /* a node's clock may be so much behind ours */
-#define CSR_MAX   4096
+#define CSR_MAX 4096
 
 /* Whom a certificate is asked for: one of the two. */
 struct asked {
@@ -84,22 +82,25 @@ issue(struct syn_server *server, const json_t *names, const char *csr, json_t **
 {
     const struct syn_mesh_party party = {.account = syn_json_str(names, "account_name", ""),
                                          .service = syn_json_str(names, "name", NULL)};
-    char name[SYN_MESH_NAME_SIZE], uri[SYN_MESH_URI_SIZE], ca[SRV_PATH_MAX], at[SYN_FORMAT_MAX];
+    char name[SYN_MESH_NAME_SIZE], uri[SYN_MESH_URI_SIZE], at[SYN_FORMAT_MAX];
+    struct srv_authorities all;
     int64_t now_ms = syn_wall_ms(server->world);
     const struct syn_tls_identity identity = {
         .name = syn_mesh_name(&party, name),
         .uri = syn_mesh_uri(server->cluster, &party, uri),
-        .from_ms = now_ms - BEHIND_MS,
-        .until_ms = now_ms + LIFE_MS,
+        .below = party.service != NULL, /* "v3.web.acme.mesh" is a version of it */
+        .from_ms = now_ms - SRV_IDENTITY_BEHIND_MS,
+        .until_ms = now_ms + SRV_IDENTITY_LIFE_MS,
     };
     SYN_BUF(pem);
     SYN_BUF(authority);
-    int rc = srv_authority(server, "mesh", ca, err);
+    int rc = srv_mesh_authorities(server, &all, err);
 
     if (rc == SYN_OK)
-        rc = syn_tls_request_sign(ca, csr, strlen(csr), &identity, &pem, err);
+        rc =
+            syn_tls_request_sign(all.rows[all.signer].path, csr, strlen(csr), &identity, &pem, err);
     if (rc == SYN_OK)
-        rc = syn_tls_cert_text(ca, &authority, err);
+        rc = srv_authorities_text(&all, &authority, err);
     return rc < 0
                ? rc
                : syn_json_pack(ret, err, "{s:s, s:s, s:s, s:s, s:s}", "name", name, "identity", uri,
@@ -153,6 +154,21 @@ static const struct syn_http_route rows[] = {
      .body = &identity_schema,
      .name = "nodes.identities",
      .summary = "Sign who a service of the node is, for an hour"},
+    {.method = "GET",
+     .pattern = "/v1/mesh/authorities",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_OPERATOR,
+     .handler = srv_authorities_get,
+     .name = "mesh.authorities",
+     .summary = "The mesh's authorities that are believed now"},
+    {.method = "POST",
+     .pattern = "/v1/mesh/authorities",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_OPERATOR,
+     .body_max = SRV_BODY_MAX,
+     .handler = srv_authorities_post,
+     .name = "mesh.authorities.rotate",
+     .summary = "Begin with another authority of the mesh"},
 };
 
 const struct srv_routes srv_identity_routes = {rows, SYN_LEN(rows)};

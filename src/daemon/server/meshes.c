@@ -151,23 +151,37 @@ struct metric {
     const char *name, *key; /* key NULL: answers, by code */
 };
 
+/* ",route=\"2\"", of requests that a route took. */
+static const char *
+route_label(const json_t *pair, char out[32])
+{
+    long long route = (long long)syn_json_i64(pair, "route", 0);
+
+    out[0] = '\0';
+    if (route > 0)
+        (void)snprintf(out, 32, ",route=\"%lld\"", route);
+    return out;
+}
+
 static int
 write_pair(void *arg, const char *node, const json_t *pair, struct syn_err *err)
 {
     const struct metric *metric = arg;
     const char *caller = syn_json_str(pair, "caller", ""),
                *callee = syn_json_str(pair, "callee", "");
+    char route[32];
 
     (void)err;
+    (void)route_label(pair, route);
     for (size_t i = 0; metric->key == NULL && i < SYN_LEN(codes); i++)
         if (syn_json_i64(pair, codes[i], 0) > 0)
             syn_buf_addf(metric->out,
-                         "%s{node=\"%s\",caller=\"%s\",callee=\"%s\",code=\"%s\"} %lld\n",
-                         metric->name, node, caller, callee, codes[i],
+                         "%s{node=\"%s\",caller=\"%s\",callee=\"%s\"%s,code=\"%s\"} %lld\n",
+                         metric->name, node, caller, callee, route, codes[i],
                          (long long)syn_json_i64(pair, codes[i], 0));
     if (metric->key != NULL)
-        syn_buf_addf(metric->out, "%s{node=\"%s\",caller=\"%s\",callee=\"%s\"} %.10g\n",
-                     metric->name, node, caller, callee,
+        syn_buf_addf(metric->out, "%s{node=\"%s\",caller=\"%s\",callee=\"%s\"%s} %.10g\n",
+                     metric->name, node, caller, callee, route,
                      (double)syn_json_i64(pair, metric->key, 0) *
                          (syn_str_ends(metric->name, "_seconds") ? 1e-3 : 1));
     return SYN_OK;
@@ -185,6 +199,7 @@ srv_mesh_metrics(struct syn_server *server, struct syn_buf *out)
          "errors"},
         {"synor_mesh_retries_total", "counter", "Calls tried again.", "retries"},
         {"synor_mesh_connections_total", "counter", "Calls; of TCP: connections.", "requests"},
+        {"synor_mesh_out", "gauge", "Replicas and nodes that a caller leaves out.", "out"},
         {"synor_mesh_open", "gauge", "Calls under way.", "open"},
         {"synor_mesh_total_seconds", "gauge", "Mean time of a call, of the last 1024.", "mean_ms"},
     };
@@ -262,6 +277,18 @@ srv_meshes_count(struct syn_server *server, const json_t *service, uint64_t *req
     return each_pair(server, count_call, &counting, err);
 }
 
+/* What of its spec says where requests go and how often they are tried again. */
+static int
+add_policy(json_t *answer, const json_t *mesh, struct syn_err *err)
+{
+    json_t *routes = json_object_get(mesh, "routes");
+    int rc = syn_json_set_i64(answer, "retry_budget",
+                              syn_json_i64(mesh, "retry_budget", SYN_MESH_RETRY_PERCENT), err);
+
+    return rc < 0 || routes == NULL ? rc
+                                    : syn_json_set_take(answer, "routes", json_incref(routes), err);
+}
+
 static int
 get_mesh(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
@@ -292,6 +319,8 @@ get_mesh(struct syn_http_req *req, void *ctx, struct syn_err *err)
         syn_json_str(syn_document_status(service), SRV_VIRTUAL, ""), "name", name, "identity",
         syn_mesh_uri(server->cluster, &party, uri), "allow",
         allow != NULL ? json_deep_copy(allow) : json_pack("[s]", "own"), "calls", reading.calls);
+    if (rc == SYN_OK)
+        rc = add_policy(answer, json_object_get(syn_document_spec(service), "mesh"), err);
     if (rc == SYN_OK)
         rc = each_pair(server, add_call, &reading, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);

@@ -712,6 +712,7 @@ static const struct syn_field call_fields[] = {
     COUNT("requests", "Requests; of TCP: connections"),
     COUNT("1xx", "Answers of this class"),
     COUNT("2xx", "Answers of this class"),
+    COUNT("route", "Of requests that this route of the service took; 0: none did"),
     COUNT("3xx", "Answers of this class"),
     COUNT("4xx", "Answers of this class"),
     COUNT("5xx", "Answers of this class"),
@@ -719,6 +720,8 @@ static const struct syn_field call_fields[] = {
     COUNT("errors", "5xx, and what broke off"),
     COUNT("retries", "Requests tried again"),
     COUNT("open", "Requests under way"),
+    COUNT("servers", "Replicas there and other nodes that it may go to"),
+    COUNT("out", "Of them, those that get nothing now: errors, or a check, took them out"),
     COUNT("mean_ms", "Mean time of a request, of the last 1024"),
 };
 static const struct syn_schema call_schema = SYN_SCHEMA("NodeCall", call_fields);

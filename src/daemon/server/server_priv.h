@@ -617,7 +617,7 @@ struct syn_balancer_server_counts;
 SYN_MUST int srv_gateway_servers(struct syn_server *server, const json_t *service,
                                  struct syn_balancer_server_counts **ret, size_t *ret_count,
                                  struct syn_err *err);
-/** The file of key and certificate of an authority of the platform's own ("gateway", "mesh"), made
+/** The file of key and certificate of an authority of the platform's own ("gateway"), made
  *  when there is none, into ret_path[SRV_PATH_MAX]. Blocks: disk. */
 SYN_MUST int srv_authority(struct syn_server *server, const char *which, char *ret_path,
                            struct syn_err *err);

@@ -22,10 +22,16 @@ static const struct syn_field mesh_fields[] = {
      .help = "so long a caller waits for the beginning of an answer, then it gets 504; default 60s"},
     {.name = "retries", .kind = SYN_FIELD_I64, .min = 0, .max = RETRIES_MAX,
      .help = "so often a call that no replica took, or an idempotent request that failed, is tried again; default 3"},
+    {.name = "retry_budget", .kind = SYN_FIELD_I64, .min = 0, .max = 100,
+     .help = "percent of a caller's requests that may be tried again, with 3 a second besides; default 20, 100 any"},
     {.name = "rate", .kind = SYN_FIELD_I64, .min = 1, .max = RATE_MAX,
      .help = "so many requests a second of one caller on one node, then it gets 429; default any"},
     {.name = "errors_max", .kind = SYN_FIELD_I64, .min = 0, .max = ERRORS_MAX,
      .help = "so many errors in a row take a replica, or another node, out for a caller until it takes connections again; default never"},
+    {.name = "break_at", .kind = SYN_FIELD_I64, .min = 0, .max = 100,
+     .help = "percent of errors among a replica's, or another node's, answers of 10 s that take it out for a caller; 0 none"},
+    {.name = "routes", .kind = SYN_FIELD_LIST, .sub = &service_route_schema, .min = 0, .max = SYN_MESH_ROUTES_MAX,
+     .help = "requests that go another way than the rest; the first that fits"},
 };
 /* clang-format on */
 const struct syn_schema service_mesh_schema = SYN_SCHEMA("ServiceMesh", mesh_fields);
@@ -91,7 +97,7 @@ read_entry(const char *text, const char *own, struct entry *ret)
 int
 service_mesh_check(const json_t *spec, bool tcp, struct syn_err *err)
 {
-    static const char *const of_requests[] = {"timeout_ms", "rate"};
+    static const char *const of_requests[] = {"timeout_ms", "rate", "retry_budget", "break_at"};
     const json_t *mesh = json_object_get(spec, "mesh");
     const json_t *text;
     size_t i;
@@ -111,7 +117,7 @@ service_mesh_check(const json_t *spec, bool tcp, struct syn_err *err)
                             "ACCOUNT/* or *",
                             i, json_string_value(text));
     }
-    return SYN_OK;
+    return service_routes_check(json_object_get(mesh, "routes"), tcp, err);
 }
 
 const json_t *

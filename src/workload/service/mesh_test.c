@@ -118,7 +118,7 @@ names_are_whole(void **state)
 static void
 check_spec(const char *protocol, const char *mesh, const char *blamed)
 {
-    char text[384];
+    char text[1024];
     struct syn_err err = {0};
     SYN_JSON(spec);
     int rc;
@@ -151,11 +151,62 @@ specs_say_how_it_is_called(void **state)
         {"http", "{\"timeout_ms\":0}", "spec.mesh.timeout_ms"},
         {"http", "{\"retries\":11}", "spec.mesh.retries"},
         {"http", "{\"rate\":0}", "spec.mesh.rate"},
+        {"http", "{\"retry_budget\":0}", NULL},
+        {"http", "{\"retry_budget\":101}", "spec.mesh.retry_budget"},
+        {"tcp", "{\"retry_budget\":20}", "spec.mesh.retry_budget: tcp"},
     };
 
     (void)state;
     for (size_t i = 0; i < SYN_LEN(rows); i++)
         check_spec(rows[i].protocol, rows[i].mesh, rows[i].blamed);
+}
+
+static void
+routes_are_checked(void **state)
+{
+    static const struct {
+        const char *routes, *blamed;
+    } rows[] = {
+        {"[]", NULL},
+        {"[{'match':{'path_prefix':'/v2','methods':['GET','POST'],'headers':[{'name':'x-a','exact':"
+         "'b c'},{'name':'x-b','prefix':'d'},{'name':'x-c'},{'name':'x-d','present':true}]},"
+         "'to':[{'service':'api','weight':90},{'version':3,'weight':10}],"
+         "'mirror':{'service':'shadow','percent':5},'timeout_ms':'2s','retries':0}]",
+         NULL},
+        {"[{'mirror':{'service':'shadow'}}]", NULL},
+        {"[{},{}]", "routes[0]: takes all requests"},
+        {"[{'match':{'path_prefix':'/'}},{}]", "routes[0]: takes all requests"},
+        {"[{'match':{'path_prefix':'v2'}}]", "routes[0].match.path_prefix"},
+        {"[{'match':{'path_prefix':'/a b'}}]", "routes[0].match.path_prefix"},
+        {"[{'match':{'path_prefix':'/a//b'}}]", "routes[0].match.path_prefix"},
+        {"[{'match':{'methods':['GE T']}}]", "routes[0].match.methods[0]"},
+        {"[{'match':{'headers':[{}]}}]", "headers[0].name"},
+        {"[{'match':{'headers':[{'name':'a b'}]}}]", "headers[0].name"},
+        {"[{'match':{'headers':[{'name':'a','exact':'b','prefix':'c'}]}}]", "expected one of"},
+        {"[{'match':{'headers':[{'name':'a','present':false}]}}]", "expected one of"},
+        {"[{'match':{'headers':[{'name':'a','exact':'b\\\\c'}]}}]", "headers[0].exact"},
+        {"[{'to':[{'weight':1}]}]", "to[0]: expected service or version"},
+        {"[{'to':[{'service':'a','version':1}]}]", "to[0]: expected service or version"},
+        {"[{'to':[{'service':'a'},{'service':'a'}]}]", "to[1]: the same as to[0]"},
+        {"[{'to':[{'service':'a','weight':0}]}]", "to: all weights are 0"},
+        {"[{'to':[{'service':'a','weight':1001}]}]", "weight"},
+        {"[{'mirror':{'service':'a','percent':0}}]", "percent"},
+        {"[{'mirror':{}}]", "mirror.service"},
+        {"[{'retries':11}]", "retries"},
+        {"[{'colour':1}]", "colour"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char mesh[768];
+
+        (void)snprintf(mesh, sizeof(mesh), "{'routes':%s}", rows[i].routes);
+        for (char *c = mesh; *c != '\0'; c++)
+            *c = (char)(*c == '\'' ? '"' : *c);
+        check_spec("http", mesh, rows[i].blamed);
+    }
+    check_spec("tcp", "{\"routes\":[{}]}", "spec.mesh.routes: tcp knows no requests");
+    check_spec("tcp", "{\"routes\":[]}", NULL);
 }
 
 static void
@@ -223,6 +274,7 @@ main(void)
         cmocka_unit_test(addresses_of_both_families_follow_from_each_other),
         cmocka_unit_test(specs_say_who_may),
         cmocka_unit_test(specs_say_how_it_is_called),
+        cmocka_unit_test(routes_are_checked),
     };
 
     syn_json_init();

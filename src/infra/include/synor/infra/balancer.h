@@ -30,6 +30,9 @@
 #define SYN_BALANCER_WAIT_MAX_MS   86400000 /* of every time-out and interval */
 #define SYN_BALANCER_RATE_MAX      1000000
 #define SYN_BALANCER_CALLERS_MAX   4096 /* of one frontend */
+#define SYN_BALANCER_MATCHES_MAX   256  /* of one frontend */
+#define SYN_BALANCER_METHODS_MAX   8    /* of one match, and headers */
+#define SYN_BALANCER_VALUE_MAX     128  /* bytes of a header's name, and of what it must be */
 
 enum syn_balancer_mode { SYN_BALANCER_HTTP, SYN_BALANCER_TCP };
 
@@ -69,6 +72,9 @@ struct syn_balancer_server {
     unsigned weight;     /* 0 (nothing new) .. 256, relative */
     enum syn_balancer_state state;
     bool peer; /* another balancer's front of a mesh: spoken to by TLS, see the backend's `cert` */
+    /** Of a peer that is another's than the backend's: its name, and what it is asked for (SNI).
+     *  NULL: the backend's peer_name, and the name. */
+    const char *peer_name, *peer_sni;
 };
 
 /** Zero is a default everywhere. */
@@ -107,9 +113,19 @@ struct syn_balancer_backend {
     /** HTTP: answer an ACME directory's challenges for the account whose key has this thumbprint,
      *  at SYN_ACME_PATH, and nothing else. NULL: it is an ordinary backend. */
     const char *challenge_key;
-    int retries;       /* 3 when 0, none when -1; 10 at most. What reached a server is tried
-                          again for idempotent methods only */
+    int retries; /* 3 when 0, none when -1; 10 at most. What reached a server is tried
+                    again for idempotent methods only */
+    /** HTTP: no request that a server had is tried again while more than this percentage of the
+     *  last ten seconds' requests, and SYN_BALANCER_RETRY_FLOOR a second besides, was: so much
+     *  more than it is asked a backend in trouble never gets for long. 0: no limit; -1: the
+     *  floor alone. */
+    int retry_percent;
     unsigned rate_max; /* HTTP: requests a second; beyond: 429. 0: no limit */
+    /** HTTP: this percentage of its requests is sent to another backend as well, whose answer
+     *  nobody waits for; NULL: none. A request with a body is only if its length is said and at
+     *  most SYN_BALANCER_MIRROR_BODY_MAX. Needs syn_balancer_holds(), else none is. */
+    const char *mirror;
+    unsigned mirror_percent; /* 1 .. 100 */
     /** Of servers that are peers: the certificate (of the table) that is shown to them, and the
      *  name that theirs must have, by the table's authority, which they are also asked for. */
     const char *cert, *peer_name;
@@ -146,6 +162,28 @@ struct syn_balancer_pair {
     const char *caller; /* a name; IN also "*.a.example" (one label) and "*", less exact */
     const char *callee; /* OUT: an address with a port; IN: a name */
     const char *backend;
+    unsigned route; /* OUT: of requests that a match with this number takes; 0: of the others */
+};
+
+/** What a header of a request must be: there, this, or begin with this. */
+enum syn_balancer_how { SYN_BALANCER_PRESENT, SYN_BALANCER_EXACT, SYN_BALANCER_PREFIX };
+
+struct syn_balancer_header {
+    const char *name;
+    enum syn_balancer_how how;
+    const char *value; /* of printable ASCII but quotes and backslashes */
+};
+
+/** OUT, HTTP: requests to a callee that go another way than the rest. The first that fits takes
+ *  them; a caller who has no pair with its number is refused. */
+struct syn_balancer_match {
+    const char *callee;
+    unsigned route;   /* from 1 */
+    const char *path; /* "/api": it and what is below it; NULL: any */
+    const char *const *methods;
+    size_t method_count;                       /* 0: any */
+    const struct syn_balancer_header *headers; /* all of them */
+    size_t header_count;
 };
 
 struct syn_balancer_frontend {
@@ -172,9 +210,15 @@ struct syn_balancer_frontend {
     size_t caller_count;
     const struct syn_balancer_pair *pairs;
     size_t pair_count;
+    /** OUT; other matches need a reload, where they lead to does not. */
+    const struct syn_balancer_match *matches;
+    size_t match_count;
 };
 
-#define SYN_BALANCER_CALLER "X-Mesh-Caller"
+#define SYN_BALANCER_CALLER          "X-Mesh-Caller"
+#define SYN_BALANCER_MIRROR          "X-Mesh-Mirror" /* what was sent as well has it, with "1" */
+#define SYN_BALANCER_MIRROR_BODY_MAX 12000           /* bytes; HAProxy's buffers are 16 KiB */
+#define SYN_BALANCER_RETRY_FLOOR     3               /* retries a second beside retry_percent */
 
 /** A certificate with its key. */
 struct syn_balancer_cert {

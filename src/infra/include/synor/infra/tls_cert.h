@@ -33,6 +33,7 @@ SYN_MUST int syn_tls_request_create(const char *const *names, size_t count, stru
 struct syn_tls_identity {
     const char *name; /* a host name; also the subject's user id (UID) and, if short, common name */
     const char *uri;  /* or NULL */
+    bool below;       /* also for what has one more label in front of the name */
     int64_t from_ms, until_ms;
 };
 /** Append a certificate of the request's key, signed by the authority in the file `ca`, for servers

@@ -5,12 +5,17 @@
 
 #include <synor/base/json.h>
 
-#define SYN_MESH_ALLOW_MAX 64  /* entries of one service */
-#define SYN_MESH_ENTRY_MAX 127 /* bytes of one: two names and a slash */
-#define SYN_MESH_NAME_SIZE 136 /* "NAME.ACCOUNT.mesh", with the NUL */
-#define SYN_MESH_URI_SIZE  256
-#define SYN_MESH_NETWORK6  "fd53:796e:6f72::/96" /* of services' addresses of IPv6 */
-#define SYN_MESH_SIZE6     40                    /* bytes of one, with the NUL */
+#define SYN_MESH_ALLOW_MAX     64   /* entries of one service */
+#define SYN_MESH_ENTRY_MAX     127  /* bytes of one: two names and a slash */
+#define SYN_MESH_ROUTES_MAX    16   /* of one service */
+#define SYN_MESH_TARGETS_MAX   8    /* of one route */
+#define SYN_MESH_MATCH_MAX     8    /* methods of one route, and headers */
+#define SYN_MESH_WEIGHT_MAX    1000 /* of one target */
+#define SYN_MESH_RETRY_PERCENT 20   /* of requests, where nothing is said */
+#define SYN_MESH_NAME_SIZE     136  /* "NAME.ACCOUNT.mesh", with the NUL */
+#define SYN_MESH_URI_SIZE      256
+#define SYN_MESH_NETWORK6      "fd53:796e:6f72::/96" /* of services' addresses of IPv6 */
+#define SYN_MESH_SIZE6         40                    /* bytes of one, with the NUL */
 
 /** Who calls, or is called. */
 struct syn_mesh_party {
