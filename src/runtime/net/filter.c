@@ -2,8 +2,8 @@
  * what an instance may put on the wire at all.
  *
  *   instance --> [bridge prerouting: its own MAC and address, or dropped]
- *                  |-> same bridge  [a guarded one's TCP: refused; bridge forward: counted as the
- *                                    account's]
+ *                  |-> same bridge  [no TCP to a guarded one; bridge forward: counted as the
+ * account's]
  *                  |-> the node     [input: answers, what is open, its gateway's DNS; else refused]
  *                  `-> elsewhere    [forward/out: no other bridge, no denied network, the
  *                                    instance's own rules; counted as egress] --> masquerade
@@ -150,8 +150,9 @@ static const struct {
     {"bridge", "check", "ip6 saddr { ::, fe80::/10 } meta l4proto ipv6-icmp return"},
     {"bridge", "check", "drop"},
     {"bridge", "prerouting", "iifname @ports jump check"},
+    /* Not every kernel can refuse here. */
     {"bridge", "prerouting",
-     "ether daddr @guarded tcp flags & (fin | syn | rst | ack) == syn reject with tcp reset"},
+     "ether daddr @guarded tcp flags & (fin | syn | rst | ack) == syn counter drop"},
     /* What kernels say to their neighbours by themselves is nobody's traffic. */
     {"bridge", "forward", "icmpv6 type { 130-137, 143 } accept"},
     {"bridge", "forward", "meta protocol { ip, ip6 } counter name iifname map @account"},

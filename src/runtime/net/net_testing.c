@@ -12,11 +12,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <synor/base/child.h>
+#include <synor/base/str.h>
 #include <synor/base/test.h>
 
 #include "../native/file_priv.h"
+#include "link_priv.h"
 #include "netlink_priv.h"
 #include "prefix_priv.h"
+
+#define NFT "/usr/sbin/nft"
 
 struct opening {
     const char *netns; /* NULL: the node's */
@@ -113,6 +118,18 @@ net_dial(const char *netns, const char *address, uint16_t port)
     return -1;
 }
 
+int
+net_begin(const char *netns, const char *address, uint16_t port)
+{
+    int fd = net_socket_in(netns, family_of(address), SOCK_STREAM | SOCK_NONBLOCK);
+    struct sockaddr_storage addr;
+    socklen_t len = fill(&addr, address, port);
+
+    assert_int_equal(connect(fd, (const struct sockaddr *)&addr, len), -1);
+    assert_int_equal(errno, EINPROGRESS);
+    return fd;
+}
+
 bool
 net_reaches(const char *netns, const char *address, uint16_t port)
 {
@@ -193,4 +210,44 @@ net_forget_services6(void)
     syn_nl_init(&nl, RTM_DELROUTE, 0, &info, sizeof(info));
     syn_nl_add(&nl, RTA_DST, network.addr.bytes, syn_addr_size(&network.addr));
     assert_done(syn_nl_do(fd, &nl, "removing a route", &err), &err);
+}
+
+static void
+count_link(void *arg, const char *name)
+{
+    *(unsigned *)arg += syn_str_starts(name, "sy");
+}
+
+unsigned
+net_count_rules(const char *word)
+{
+    static const char *const argv[] = {"nft", "list", "ruleset", NULL};
+    static const char *const env[] = {NULL};
+    const struct syn_child_question question = {.program = NFT,
+                                                .argv = argv,
+                                                .env = env,
+                                                .limit_ms = NET_WAIT_MS,
+                                                .bytes_max = (size_t)4 << 20};
+    struct syn_err err = {0};
+    unsigned found = 0;
+    int status = 0;
+    SYN_BUF(text);
+
+    assert_done(syn_child_ask(&question, &text, &status, &err), &err);
+    assert_int_equal(status, 0);
+    for (const char *at = syn_buf_text(&text); (at = strstr(at, word)) != NULL; at++)
+        found++;
+    return found;
+}
+
+unsigned
+net_count_links(void)
+{
+    struct syn_err err = {0};
+    unsigned found = 0;
+    SYN_FD(route);
+
+    assert_done(syn_nl_open(NETLINK_ROUTE, &route, &err), &err);
+    assert_done(syn_link_each(route, count_link, &found, &err), &err);
+    return found;
 }

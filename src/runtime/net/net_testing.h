@@ -19,6 +19,8 @@ SYN_MUST int net_socket_in(const char *netns, int family, int type);
 SYN_MUST int net_bound(const char *netns, const char *address, uint16_t port, int type);
 /** A connection from `netns`, or -1 with errno. */
 SYN_MUST int net_dial(const char *netns, const char *address, uint16_t port);
+/** One that is begun and not waited for. */
+SYN_MUST int net_begin(const char *netns, const char *address, uint16_t port);
 /** Is a connection from there accepted? That it is refused has to be said by a packet: a time-out
  *  fails the test. */
 bool net_reaches(const char *netns, const char *address, uint16_t port);
@@ -31,5 +33,9 @@ void net_recv_dgrams(int fd, unsigned count, struct sockaddr_storage *ret_from);
 void net_check_diverted6(const struct syn_net_place *place);
 /** Remove a local route of NET_SIX. */
 void net_forget_services6(void);
+
+/** How often `word` is in the rule set here, by the tool that people use; our interfaces here. */
+unsigned net_count_rules(const char *word);
+unsigned net_count_links(void);
 
 #endif
