@@ -229,13 +229,17 @@ test_policy(void **state)
     assert_int_equal(syn_balancer_pid(mesh->far.balancer), far);
 }
 
-/* A front of IPv6 beside the other, at the same port: callers and pairs of its own. */
+/* A front of IPv6 beside the other, at the same port: callers, pairs and matches of its own. */
 static void
 test_six(void **state)
 {
     struct mesh *mesh = *state;
     const struct syn_balancer_caller caller = {"0::1", "web.acme.mesh"};
-    struct syn_balancer_pair pair = {"web.acme.mesh", mesh->six, "web/db", 0};
+    const struct syn_balancer_pair pairs[] = {{"web.acme.mesh", mesh->six, "web/db", 0},
+                                              {"web.acme.mesh", mesh->six, "web/db", 1}};
+    const struct syn_balancer_header header = {"x-try", SYN_BALANCER_PRESENT, NULL};
+    const struct syn_balancer_match match = {
+        .callee = mesh->six, .route = 1, .headers = &header, .header_count = 1};
     struct syn_balancer_frontend *front = &mesh->near_fronts[2];
     int near;
 
@@ -246,17 +250,25 @@ test_six(void **state)
     front->address = mesh->any6;
     front->callers = &caller;
     front->caller_count = 1;
-    front->pairs = &pair;
+    front->pairs = pairs;
+    front->pair_count = SYN_LEN(pairs);
+    front->matches = &match;
+    front->match_count = 1;
     mesh->near_table.frontend_count = 3;
     node_set(&mesh->far, &mesh->far_table);
     node_set(&mesh->near, &mesh->near_table);
     near = syn_balancer_pid(mesh->near.balancer);
     expect_call(mesh, "::1", "", SYN_BALANCER_CALLER ": web.acme.mesh\r\n");
+    expect_call(mesh, "::1", "x-try: 1\r\n", " 200 ");
     expect_call(mesh, WEB, "", SYN_BALANCER_CALLER ": web.acme.mesh\r\n");
+    front->pair_count = 1; /* where the match leads is nothing that it may call */
+    node_set(&mesh->near, &mesh->near_table);
+    expect_call(mesh, "::1", "x-try: 1\r\n", " 403 ");
+    expect_call(mesh, "::1", "", " 200 ");
     front->pair_count = 0;
     node_set(&mesh->near, &mesh->near_table);
     expect_call(mesh, "::1", "", " 403 ");
-    expect_call(mesh, WEB, "", " 200 ");
+    expect_call(mesh, WEB, "x-try: 1\r\n", " 200 ");
     front->pair_count = 1;
     front->caller_count = 0;
     node_set(&mesh->near, &mesh->near_table);

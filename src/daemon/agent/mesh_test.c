@@ -286,6 +286,41 @@ test_six(void **state)
     stage_close(&stage);
 }
 
+/* Requests go the same ways by either address of a service. */
+static void
+test_routes_six(void **state)
+{
+    static const char want[] =
+        "10.200.0.2 is acme.mesh\n"
+        "acct-a/svc-1/r1: 10.200.0.2:8080*8\n"
+        "acct-a/svc-1: 10.200.0.2:8080*8\n"
+        "fd01::2 is acme.mesh\n"
+        "match 10.127.0.1:80/r1: /v2 GET a/0/\n"
+        "match [fd53:796e:6f72::a7f:1]:20000/r1: /v2 GET a/0/\n"
+        "out-http6: acme.mesh > [fd53:796e:6f72::a7f:1]:20000 = acct-a/svc-1\n"
+        "out-http6: acme.mesh > [fd53:796e:6f72::a7f:1]:20000/r1 = acct-a/svc-1/r1\n"
+        "out-http: acme.mesh > 10.127.0.1:80 = acct-a/svc-1\n"
+        "out-http: acme.mesh > 10.127.0.1:80/r1 = acct-a/svc-1/r1\n"
+        "to 10.127.0.1:80 at 20000\n"
+        "to fd53:796e:6f72::a7f:1:80 at 20000\n";
+    struct agt_mesh_caller *caller;
+    struct stage stage;
+
+    (void)state;
+    stage_open(&stage);
+    put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "http", "'own'",
+                        ",'routes':[{'match':{'path_prefix':'/v2','methods':['GET'],"
+                        "'headers':[{'name':'a'}]}}]",
+                        HERE("inst-1-1-1", "10.200.0.2")));
+    calls(&stage, "job", "10.200.0.2", "acme", "");
+    caller = syn_map_find(stage.callers, "job");
+    assert_non_null(caller);
+    (void)syn_str_copy(caller->address6, sizeof(caller->address6), "fd01::2");
+    stage.world.fronts.six = true;
+    assert_string_equal(shown(&stage), want);
+    stage_close(&stage);
+}
+
 /* Without a certificate nobody is spoken to elsewhere, and nobody comes in. */
 static void
 test_without_identities(void **state)
@@ -532,7 +567,7 @@ main(void)
         cmocka_unit_test(test_policy),   cmocka_unit_test(test_replicas),
         cmocka_unit_test(test_sleepers), cmocka_unit_test(test_without_memory),
         cmocka_unit_test(test_routes),   cmocka_unit_test(test_weigh),
-        cmocka_unit_test(test_six),
+        cmocka_unit_test(test_six),      cmocka_unit_test(test_routes_six),
     };
 
     return cmocka_run_group_tests_name("agent/mesh", tests, NULL, NULL);
