@@ -83,20 +83,16 @@ view_of(struct syn_server *server, const struct sight *sight)
 /* The program that calls functions of a language is content like any other: stored when a pool
  * needs it, and kept by the pool's mounts. */
 static int
-store_program(struct syn_server *server, enum syn_function_runtime runtime,
+store_program(struct syn_server *server, const struct syn_function_program *program,
               struct syn_content_guard **guard, char *ret_cid, struct syn_err *err)
 {
     struct syn_content_put *put = NULL;
-    struct syn_function_program program;
     struct syn_cid cid;
     int rc;
 
-    ret_cid[0] = '\0';
-    if (!syn_function_program(runtime, &program))
-        return SYN_OK;
     rc = syn_content_put_new(server->content, &put, err);
     if (rc == SYN_OK)
-        rc = syn_content_put_write(put, program.data, program.size, err);
+        rc = syn_content_put_write(put, program->data, program->size, err);
     if (rc == SYN_OK)
         rc = syn_content_put_commit(put, &cid, NULL, err);
     (void)syn_content_put_free(put);
@@ -104,6 +100,23 @@ store_program(struct syn_server *server, enum syn_function_runtime runtime,
         return rc;
     (void)syn_cid_format(&cid, ret_cid);
     return srv_keep(server, guard, ret_cid, err);
+}
+
+/* Both are "" where the version needs none. */
+static int
+store_programs(struct syn_server *server, const struct syn_function_spec *spec,
+               struct syn_content_guard **guard, char program_cid[SYN_CID_TEXT_MAX],
+               char helper_cid[SYN_CID_TEXT_MAX], struct syn_err *err)
+{
+    struct syn_function_program program;
+    int rc = SYN_OK;
+
+    program_cid[0] = helper_cid[0] = '\0';
+    if (syn_function_program(spec->language.runtime, &program))
+        rc = store_program(server, &program, guard, program_cid, err);
+    if (rc == SYN_OK && syn_function_helper(spec, &program))
+        rc = store_program(server, &program, guard, helper_cid, err);
+    return rc;
 }
 
 static int
@@ -116,7 +129,7 @@ create_pool(struct syn_server *server, struct srv_txn *txn, struct sight *sight,
     struct syn_function_pool pool = {.id = syn_document_id(sight->function),
                                      .name = syn_json_str(sight->function, "name", ""),
                                      .version = number};
-    char program[SYN_CID_TEXT_MAX];
+    char program[SYN_CID_TEXT_MAX], helper[SYN_CID_TEXT_MAX];
     struct syn_function_spec read;
     json_t *spec = NULL;
     size_t i;
@@ -128,10 +141,11 @@ create_pool(struct syn_server *server, struct srv_txn *txn, struct sight *sight,
     if (version == NULL)
         return SYN_FAIL(err, SYN_E_CORRUPT, "%s has no version %lld", pool.id, (long long)number);
     syn_function_spec_read(json_object_get(version, "spec"), &read);
-    rc = store_program(server, read.language.runtime, &sight->guard, program, err);
+    rc = store_programs(server, &read, &sight->guard, program, helper, err);
     pool.code_cid = syn_json_str(version, "code_cid", "");
     pool.layer_cid = syn_json_str(version, "layer_cid", "");
     pool.program_cid = program;
+    pool.helper_cid = helper;
     if (rc == SYN_OK)
         rc = syn_function_service_spec(json_object_get(version, "spec"), &pool, &spec, err);
     return rc < 0 ? rc

@@ -2,11 +2,13 @@
 //
 // docs/functions-languages.md has the contract. Nothing but Node's own modules is used.
 import { createServer } from 'node:http';
-import { mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { Module } from 'node:module';
+import {
+  existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statSync, unlinkSync, writeFileSync,
+} from 'node:fs';
+import { Module, syncBuiltinESMExports } from 'node:module';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const begun = performance.now(); // since the process began: what Node itself took
@@ -15,6 +17,9 @@ const BODY_MAX = 64 << 20;
 const HEAD_MAX = 65536;
 const QUIET_MS = 75000; // a connection is kept so long without a request
 const TIMER_MAX = 2 ** 31 - 1; // longer ones fire at once
+const WAITS = '/synor/scratch/.snapshot-waits'; // made by who waits to be saved, or says why not to
+const RESUME = '/synor/scratch/.snapshot-resume'; // the word for who was restored
+const RESEED = '/synor/reseed.node';
 const NAMES = ['.mjs', '.js', '.cjs', '/index.mjs', '/index.js', '/index.cjs'];
 
 const say = (text) => process.stderr.write(`${text}\n`);
@@ -42,7 +47,7 @@ const ownFile = (path) => {
   return copy;
 };
 
-const load = async (name, code, layer) => {
+const load = async (name, code, layer, saved) => {
   const dot = name.lastIndexOf('.');
   if (dot <= 0 || dot === name.length - 1) {
     return fail(`handler: "${name}": expected MODULE.FUNCTION, such as index.handler`);
@@ -72,6 +77,7 @@ const load = async (name, code, layer) => {
       ? '\nhint: name what is missing in package.json and deploy it with --dependencies' : '';
     return fail(`loading ${module}:\n${stackOf(error)}${hint}`);
   }
+  if (alone && saved) rmSync(dirname(file), { recursive: true }); // no file is saved
   const handler = loaded[wanted] ?? loaded.default?.[wanted];
   if (typeof handler !== 'function') {
     const have = [...new Set([...Object.keys(loaded), ...Object.keys(loaded.default ?? {})])]
@@ -310,6 +316,109 @@ const serve = async (handler, request, response) => {
   }
 };
 
+// --- snapshots ------------------------------------------------------------------------------------
+
+// Random numbers of our own for Math.random: V8's state, which is saved, cannot be changed. The
+// generator is xoshiro128**.
+const randomOf = (crypto) => {
+  const state = new Int32Array(4);
+  const next = () => {
+    const scrambled = Math.imul(state[1], 5);
+    const result = Math.imul((scrambled << 7) | (scrambled >>> 25), 9) >>> 0;
+    const shifted = state[1] << 9;
+    state[2] ^= state[0];
+    state[3] ^= state[1];
+    state[1] ^= state[2];
+    state[0] ^= state[3];
+    state[2] ^= shifted;
+    state[3] = (state[3] << 11) | (state[3] >>> 21);
+    return result;
+  };
+  const renew = () => crypto.randomFillSync(state);
+  renew();
+  return { renew, random: () => ((next() >>> 5) * 67108864 + (next() >>> 6)) / 9007199254740992 };
+};
+
+// Node draws bytes for these ahead, which would be saved with it. Its own functions are called as
+// well, for what they refuse.
+const withoutCaches = (crypto) => {
+  const { randomInt, randomUUID, randomUUIDv7, randomBytes } = crypto;
+  const web = Object.getPrototypeOf(crypto.webcrypto);
+  const webUUID = web.randomUUID;
+  const int = (min, max, done) => {
+    randomInt(min, max, typeof done === 'function' ? undefined : done);
+    const range = max - min;
+    const limit = 2 ** 48 - (2 ** 48 % range); // above it numbers would not be equally likely
+    let drawn = limit;
+    while (drawn >= limit) drawn = randomBytes(6).readUIntBE(0, 6);
+    if (done === undefined) return (drawn % range) + min;
+    process.nextTick(done, undefined, (drawn % range) + min);
+    return undefined;
+  };
+  Object.assign(crypto, {
+    randomInt(min, max, done) {
+      return max === undefined || typeof max === 'function' ? int(0, min, max) : int(min, max, done);
+    },
+    randomUUID(options) {
+      randomUUID(options);
+      return randomUUID({ ...options, disableEntropyCache: true });
+    },
+    ...(randomUUIDv7 && { // of Node 24
+      randomUUIDv7(options) {
+        randomUUIDv7(options);
+        return randomUUIDv7({ ...options, disableEntropyCache: true });
+      },
+    }),
+  });
+  Object.assign(web, {
+    randomUUID() {
+      webUUID.call(this);
+      return randomUUID({ disableEntropyCache: true });
+    },
+  });
+  syncBuiltinESMExports();
+};
+
+// Before the function is loaded, of an instance that is to be saved: what goes on in several
+// instances must not draw the same numbers in them. OpenSSL's generator is seeded by what this
+// gives back.
+const prepareToBeSaved = async () => {
+  const { default: crypto } = await import('node:crypto');
+  const module = { exports: {} };
+  let why = '';
+  try {
+    process.dlopen(module, RESEED);
+  } catch (error) {
+    why = `OpenSSL cannot be seeded anew: ${error.message}`;
+  }
+  const { random, renew } = randomOf(crypto);
+  Math.random = random;
+  withoutCaches(crypto);
+  return { why, renew: () => { module.exports(); renew(); } };
+};
+
+// What has been loaded that may draw random numbers of its own. "": nothing.
+const ownRandom = () => {
+  process.report.excludeNetwork = true; // it would ask for names
+  const { sharedObjects, workers } = process.report.getReport();
+  const addon = sharedObjects.find((path) => path.endsWith('.node') && path !== RESEED);
+  if (addon) return `${addon.split('/').pop()} is compiled and may draw random numbers that cannot be renewed`;
+  return workers.length > 0 ? 'it has started workers, whose random numbers cannot be renewed' : '';
+};
+
+// Be saved as what is loaded now, and go on as one of the instances that this is restored as, with
+// an environment of its own. Nothing else happens meanwhile.
+const waitToBeRestored = (saved) => {
+  writeFileSync(`${WAITS}.part`, saved.why || ownRandom());
+  renameSync(`${WAITS}.part`, WAITS);
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  while (!existsSync(RESUME)) Atomics.wait(never, 0, 0, 2);
+  const word = JSON.parse(readFileSync(RESUME, 'utf8'));
+  unlinkSync(RESUME);
+  Object.assign(env, word.env);
+  saved.renew();
+};
+
 // --- life -----------------------------------------------------------------------------------------
 
 // Requests of our own, before any other may come: what compiles at the first one has a core now,
@@ -328,10 +437,12 @@ const warm = (port, address) => new Promise((resolve) => {
 });
 
 const main = async () => {
-  const port = env.PORT ?? '';
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) return fail(`PORT: "${port}": expected 0 to 65535`);
+  const saved = env.SYNOR_SNAPSHOT ? await prepareToBeSaved() : null;
+  delete env.SYNOR_SNAPSHOT;
   const code = env.SYNOR_CODE || '/synor/code';
-  const handler = await load(env.SYNOR_HANDLER ?? '', code, env.SYNOR_LAYER ?? '');
+  const { PORT = '' } = env;
+  if (!/^\d{1,5}$/.test(PORT) || Number(PORT) > 65535) return fail(`PORT: "${PORT}": expected 0 to 65535`);
+  const handler = await load(env.SYNOR_HANDLER ?? '', code, env.SYNOR_LAYER ?? '', saved);
   const server = createServer({ maxHeaderSize: HEAD_MAX, keepAliveTimeout: QUIET_MS, noDelay: true },
     (request, response) => {
       if (request.url.split('?')[0] === '/_synor/health') {
@@ -343,6 +454,14 @@ const main = async () => {
       void serve(!ready && request.url === WARM ? warmHandler : handler, request, response);
     });
   let ready = false;
+  let port = Number(PORT);
+  let address = env.SYNOR_ADDRESS || '0.0.0.0';
+  const listen = () => new Promise((resolve) => { server.listen(port, address, 1024, resolve); });
+  const warmUp = async () => {
+    for (let round = 0; round < 3; round += 1) {
+      await warm(server.address().port, address === '0.0.0.0' ? '127.0.0.1' : address);
+    }
+  };
   server.requestTimeout = 0; // its deadline is the gateway's to keep
   server.on('error', (error) => fail(`listening on port ${port}: ${error.message}`));
   process.on('SIGTERM', () => {
@@ -352,14 +471,21 @@ const main = async () => {
     server.closeIdleConnections?.();
     server.keepAliveTimeout = 1;
   });
-  const address = env.SYNOR_ADDRESS || '0.0.0.0';
-  await new Promise((resolve) => { server.listen(Number(port), address, 1024, resolve); });
-  for (let round = 0; round < 3; round += 1) {
-    await warm(server.address().port, address === '0.0.0.0' ? '127.0.0.1' : address);
+  let [created, since] = [begun, begun];
+  if (saved) {
+    [port, address] = [0, '127.0.0.1'];
+    await listen();
+    await warmUp();
+    await new Promise((resolve) => { server.close(resolve); });
+    waitToBeRestored(saved);
+    [created, since] = [0, performance.now()];
+    [port, address] = [Number(env.PORT), env.SYNOR_ADDRESS || '0.0.0.0'];
   }
-  cold = `create=${Math.round(begun * 1000)};initialise=${Math.round((performance.now() - begun) * 1000)}`;
+  await listen();
+  if (!saved) await warmUp();
+  cold = `create=${Math.round(created * 1000)};initialise=${Math.round((performance.now() - since) * 1000)}`;
   ready = true;
-  if (port === '0') say(`listens on port ${server.address().port}`);
+  if (port === 0) say(`listens on port ${server.address().port}`);
 };
 
 await main();

@@ -22,6 +22,8 @@
 
 extern const char syn_function_host_py[], syn_function_host_mjs[], syn_function_host_rb[];
 extern const size_t syn_function_host_py_len, syn_function_host_mjs_len, syn_function_host_rb_len;
+extern const char syn_function_reseed[];
+extern const size_t syn_function_reseed_len;
 
 bool
 syn_function_program(enum syn_function_runtime runtime, struct syn_function_program *ret)
@@ -39,12 +41,23 @@ syn_function_program(enum syn_function_runtime runtime, struct syn_function_prog
     return *ret->file != '\0';
 }
 
+bool
+syn_function_helper(const struct syn_function_spec *spec, struct syn_function_program *ret)
+{
+    bool needed = spec->snapstart && spec->language.runtime == SYN_FUNCTION_NODE;
+
+    *ret = needed ? (struct syn_function_program){"reseed.node", syn_function_reseed,
+                                                  syn_function_reseed_len}
+                  : (struct syn_function_program){"", "", 0};
+    return needed;
+}
+
 /* A service in the making. */
 struct making {
     const struct syn_function_pool *pool;
     struct syn_function_spec spec;
-    struct syn_function_program program;
-    bool has_program;
+    struct syn_function_program program, helper;
+    bool has_program, has_helper;
     const char *layer; /* where it is */
     json_t *service;
 };
@@ -134,9 +147,9 @@ add_content(json_t *mounts, const char *path, const char *cid, struct syn_err *e
 }
 
 static const char *
-program_path(const struct making *making, char out[64])
+program_path(const struct syn_function_program *program, char out[64])
 {
-    (void)snprintf(out, 64, "/synor/%.32s", making->program.file);
+    (void)snprintf(out, 64, "/synor/%.32s", program->file);
     return out;
 }
 
@@ -149,7 +162,9 @@ set_mounts(const struct making *making, struct syn_err *err)
     int rc = syn_json_set_take(making->service, "mounts", mounts, err);
 
     if (rc == SYN_OK && making->has_program)
-        rc = add_content(mounts, program_path(making, path), pool->program_cid, err);
+        rc = add_content(mounts, program_path(&making->program, path), pool->program_cid, err);
+    if (rc == SYN_OK && making->has_helper)
+        rc = add_content(mounts, program_path(&making->helper, path), pool->helper_cid, err);
     if (rc == SYN_OK)
         rc = add_content(mounts, SYN_FUNCTION_CODE, pool->code_cid, err);
     return rc < 0 ? rc : add_content(mounts, making->layer, pool->layer_cid, err);
@@ -190,8 +205,9 @@ set_command(const struct making *making, struct syn_err *err)
     if (making->has_program)
         rc = language->runtime == SYN_FUNCTION_PYTHON
                  ? syn_json_pack(&command, err, "[s, s, s]", program, "-B",
-                                 program_path(making, path))
-                 : syn_json_pack(&command, err, "[s, s]", program, program_path(making, path));
+                                 program_path(&making->program, path))
+                 : syn_json_pack(&command, err, "[s, s]", program,
+                                 program_path(&making->program, path));
     else
         rc = syn_json_pack(&command, err, "[s, s, s, s]", "/bin/sh", "-c",
                            language->runtime == SYN_FUNCTION_JAVA ? start_java : start_program,
@@ -305,6 +321,7 @@ syn_function_service_spec(const json_t *function_spec, const struct syn_function
     if (making.spec.language.runtime == SYN_FUNCTION_WASM)
         return SYN_FAIL(err, SYN_E_UNSUPPORTED, "a module of WebAssembly runs within the gateway");
     making.has_program = syn_function_program(making.spec.language.runtime, &making.program);
+    making.has_helper = syn_function_helper(&making.spec, &making.helper);
     if (making.spec.language.runtime == SYN_FUNCTION_NODE)
         making.layer = LAYER_NODE;
     /* Calls come by the gateway alone, which counts them. */

@@ -7,6 +7,7 @@
 #define CODE    "bafkreiaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define LAYER   "bafkreibbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define PROGRAM "bafkreicccccccccccccccccccccccccccccccccccccccccccccccccccc"
+#define HELPER  "bafkreidddddddddddddddddddddddddddddddddddddddddddddddddddd"
 
 static json_t *
 parse(const char *text)
@@ -36,7 +37,8 @@ static const struct syn_function_pool pool = {.id = "fn-abcdefghij",
                                               .version = 3,
                                               .code_cid = CODE,
                                               .layer_cid = LAYER,
-                                              .program_cid = PROGRAM};
+                                              .program_cid = PROGRAM,
+                                              .helper_cid = HELPER};
 
 static const char *
 at(const json_t *spec, const char *dotted)
@@ -117,7 +119,7 @@ test_programs_and_images(void **state)
     struct syn_service_spec read;
 
     (void)state;
-    own.program_cid = own.layer_cid = "";
+    own.program_cid = own.helper_cid = own.layer_cid = "";
     program =
         make("{\"runtime\":\"go\",\"code\":\"synor://code\",\"handler\":\"bin/server\"}", &own);
     assert_string_equal(at(program, "image"), "host");
@@ -185,6 +187,32 @@ test_how_it_starts(void **state)
     assert_int_equal(read.isolation, SYN_ISOLATION_NAMESPACE);
 }
 
+/* What Node needs to go on from a snapshot is there for those that do. */
+static void
+test_what_is_beside_the_program(void **state)
+{
+    static const struct {
+        const char *runtime, *snapstart, *path;
+    } rows[] = {
+        {"node", "true", "/synor/reseed.node"},
+        {"node20", "true", "/synor/reseed.node"},
+        {"node", "false", ""},
+        {"python3", "true", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char text[160];
+        SYN_JSON(spec);
+
+        (void)snprintf(text, sizeof(text),
+                       "{\"runtime\":\"%s\",\"code\":\"synor://code\",\"snapstart\":%s}",
+                       rows[i].runtime, rows[i].snapstart);
+        spec = make(text, &pool);
+        assert_string_equal(mounted(spec, HELPER), rows[i].path);
+    }
+}
+
 /* The longest and the shortest that there may be are in the bounds of services. */
 static void
 test_bounds(void **state)
@@ -243,9 +271,13 @@ test_gpus(void **state)
 static void
 test_embedded_programs(void **state)
 {
+    const struct syn_function_spec spec = {.language = {.runtime = SYN_FUNCTION_NODE},
+                                           .snapstart = true};
     struct syn_function_program program;
 
     (void)state;
+    assert_true(syn_function_helper(&spec, &program));
+    assert_memory_equal(program.data, "\177ELF", 4);
     assert_true(syn_function_program(SYN_FUNCTION_PYTHON, &program));
     assert_string_equal(program.file, "host.py");
     assert_int_equal(program.size, strlen(program.data));
@@ -267,6 +299,7 @@ main(void)
         cmocka_unit_test(test_programs_and_images),
         cmocka_unit_test(test_what_is_asked_for),
         cmocka_unit_test(test_how_it_starts),
+        cmocka_unit_test(test_what_is_beside_the_program),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_gpus),

@@ -167,7 +167,7 @@ static const struct syn_field spec_fields[] = {
     {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata|namespace", .fallback = "\"auto\"",
      .help = "the sandbox of instances; wasm has its own; namespace: of python, forked on nodes that allow it"},
     {.name = "snapstart", .kind = SYN_FIELD_BOOL, .fallback = "false",
-     .help = "python in gVisor: instances go on from a snapshot of a loaded one"},
+     .help = "python and node in gVisor: instances go on from a snapshot of a loaded one"},
     {.name = "max_budget", .kind = SYN_FIELD_AMOUNT, .min = 1, .max = SYN_AMOUNT_MAX,
      .help = "SYNOR that a billing period may cost before it is suspended; without it, what the account has"},
     {.name = "billing_period_ms", .kind = SYN_FIELD_MS, .min = BILLING_MIN_MS, .max = BILLING_MAX_MS,
@@ -722,10 +722,11 @@ check_parts(const struct syn_function_spec *read, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.min_instances: a module has a fresh instance for each call and is "
                         "always ready; leave it out");
-    if (read->snapstart && read->language.runtime != SYN_FUNCTION_PYTHON)
+    if (read->snapstart && read->language.runtime != SYN_FUNCTION_PYTHON &&
+        read->language.runtime != SYN_FUNCTION_NODE)
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.snapstart: snapshots are of python3 alone: of %s the state of "
-                        "random generators cannot be renewed, or nothing is gained",
+                        "spec.snapstart: snapshots are of python3 and node alone: of %s the state "
+                        "of random generators cannot be renewed, or nothing is gained",
                         read->runtime);
     if (read->snapstart && read->gpus > 0)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.snapstart: what has GPUs cannot be saved");

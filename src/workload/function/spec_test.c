@@ -123,7 +123,7 @@ test_what_is_refused_says_where(void **state)
          "spec.isolation"},
         {"{" WASM ",\"min_instances\":1}", "spec.min_instances"},
         {"{" PYTHON ",\"min_instances\":3,\"max_instances\":2}", "spec.min_instances"},
-        {"{\"runtime\":\"node\",\"code\":\"synor://a\",\"snapstart\":true}", "spec.snapstart"},
+        {"{\"runtime\":\"ruby\",\"code\":\"synor://a\",\"snapstart\":true}", "spec.snapstart"},
         {"{" PYTHON ",\"snapstart\":true,\"isolation\":\"runc\"}", "not runc"},
         {"{" PYTHON ",\"env\":{\"PORT\":\"1\"}}", "PORT"},
         {"{" PYTHON ",\"env\":{\"A\":\"1\"},\"secrets\":{\"A\":\"b\"}}", "spec.secrets.A"},

@@ -11,7 +11,7 @@
 #define SYN_FUNCTION_CODE   "/synor/code"
 #define SYN_FUNCTION_HEALTH "/_synor/health"
 
-/** The program that runs functions of a language: one file. */
+/** The program that runs functions of a language, or what it needs beside it: one file. */
 struct syn_function_program {
     const char *file; /* "host.py" */
     const char *data;
@@ -21,6 +21,10 @@ struct syn_function_program {
 /** False where there is none, because the code is a program itself. Static text. */
 bool syn_function_program(enum syn_function_runtime runtime, struct syn_function_program *ret);
 
+/** What the program of a checked spec loads to go on from snapshots. False where it needs nothing.
+ */
+bool syn_function_helper(const struct syn_function_spec *spec, struct syn_function_program *ret);
+
 /** A version, and what it is made of. Text is borrowed for the call. */
 struct syn_function_pool {
     const char *id;   /* of the function */
@@ -29,6 +33,7 @@ struct syn_function_pool {
     const char *code_cid;    /* "" for an image */
     const char *layer_cid;   /* "": it depends on nothing */
     const char *program_cid; /* of syn_function_program(), stored as a file; "" where it has none */
+    const char *helper_cid;  /* of syn_function_helper(), likewise */
 };
 
 /**
