@@ -43,7 +43,7 @@ static const struct syn_cli_option deploy_options[] = {
     {"max-response", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "6mb", "Most of an answer's body"},
     {"fuel", 0, "N", SYN_CLI_INT, 0, 0, false, false, NULL, "0", "wasm: instructions of a call, about; 0: as many as the time allows"},
     {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc|kata|namespace", "auto", "Sandbox of instances; wasm has its own"},
-    {"snapstart", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "python in gVisor: start instances from a snapshot of one that has loaded"},
+    {"snapstart", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "python, node in gVisor: start instances from a snapshot of one that has loaded"},
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where instances must run"},
     {"trigger", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "What calls it: http:/x, schedule:CRON, queue:NAME, storage:PREFIX, ledger; may be given again"},
     {"on-success", 0, "queue:NAME|URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Tell this queue or URL what came of calls nobody waited for and that went well"},
