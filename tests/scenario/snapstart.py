@@ -28,6 +28,39 @@ def handler(event, context):
             "left": sorted(os.listdir("/synor/scratch")), "snapshot": "SYNOR_SNAPSHOT" in os.environ}
 """
 
+# What Node draws ahead, and each generator, is in the snapshot.
+NODE = """
+import crypto, { randomInt, randomUUID } from 'node:crypto';
+import { promisify } from 'node:util';
+const bytes = promisify(crypto.randomBytes);
+const many = async () => (await Promise.all(Array.from({ length: 8 }, () => bytes(8))))
+  .map((one) => one.toString('hex'));
+const draw = () => [crypto.randomBytes(8).toString('hex'), randomUUID(), randomInt(2 ** 47),
+  Math.random(), crypto.webcrypto.randomUUID(),
+  String(crypto.webcrypto.getRandomValues(new Uint32Array(2))),
+  crypto.generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }).x];
+const LOADED = [draw(), await many()][0][0];
+const { DOOR_KEY: SECRET, SYNOR_INSTANCE_ID: NAME } = process.env;
+export const handler = async () => {
+  await new Promise((resolve) => { setTimeout(resolve, 400); });
+  return { loaded: LOADED, secret: SECRET, now: process.env.DOOR_KEY, was: NAME,
+    instance: process.env.SYNOR_INSTANCE_ID, time: Date.now() / 1000, drawn: draw(),
+    more: await many(), left: (await import('node:fs')).readdirSync('/synor/scratch'),
+    snapshot: 'SYNOR_SNAPSHOT' in process.env };
+};
+"""
+WORKER = """
+import { Worker } from 'node:worker_threads';
+new Worker('setInterval(() => 0, 1000)', { eval: true }).unref();
+export const handler = () => 'ok';
+"""
+ADDON = """
+import { copyFileSync } from 'node:fs';
+copyFileSync('/synor/reseed.node', '/tmp/own.node'); // it stands for any
+process.dlopen({ exports: {} }, '/tmp/own.node');
+export const handler = () => 'ok';
+"""
+
 
 def call(name="kept"):
     """What it answered, and the record of the call."""
@@ -45,11 +78,11 @@ def burst(count=3, name="kept"):
         return list(pool.map(lambda _: call(name), range(count)))
 
 
-def until_instances(count, seconds=25):
+def until_instances(count, seconds=25, name="kept"):
     """One answer of each of so many instances."""
     found, ends = {}, time.monotonic() + seconds
     while len(found) < count and time.monotonic() < ends:
-        found.update({each["instance"]: each for each in burst(count + 1)})
+        found.update({each["instance"]: each for each in burst(count + 1, name)})
     return list(found.values())
 
 
@@ -62,10 +95,10 @@ def kept(p):
     return [path for path in (p.home / "agent" / "snapshots").glob("b*")]
 
 
-def deploy(p, name, main, *options, code=0):
+def deploy(p, name, main, *options, runtime="python3", code=0):
     folder = pathlib.Path(tempfile.mkdtemp(dir=p.home))
-    (folder / "main.py").write_text(main)
-    return p.cli(*FUNCTION, "deploy", "--name", name, "--runtime", "python3", "--code", folder,
+    (folder / {"python3": "main.py", "node": "main.mjs"}[runtime]).write_text(main)
+    return p.cli(*FUNCTION, "deploy", "--name", name, "--runtime", runtime, "--code", folder,
                  "--cpu", "0.4", "--idle", "1s", "--prewarm", "off", "--trigger", f"http:/{name}", *options, "--yes",
                  code=code)
 
@@ -77,9 +110,9 @@ def what_cannot_be_saved_is_refused(p):
         refused = p.error(*FUNCTION, "deploy", "--name", "no", "--runtime", "python3", "--code",
                           "synor://none", "--snapstart", *more, "--yes", code=2)["message"]
         check(refused.startswith("--snapstart: ") and word in refused, refused)
-    refused = p.error(*FUNCTION, "deploy", "--name", "no", "--runtime", "node", "--code",
+    refused = p.error(*FUNCTION, "deploy", "--name", "no", "--runtime", "ruby", "--code",
                       "synor://none", "--snapstart", "--yes", code=2)["message"]
-    check("python3 alone" in refused, refused)
+    check("python3 and node alone" in refused, refused)
 
 
 def need_snapshots(p):
@@ -96,6 +129,11 @@ def instances_go_on_from_a_snapshot(p):
     deploy(p, "kept", MAIN, "--snapstart", "--secret", "door-key")
     wait_until("a snapshot is made", 40, lambda: kept(p))
     answers = until_instances(3)
+    check_gone_on(p, answers, "kept", "first")
+
+
+def check_gone_on(p, answers, name, secret):
+    """They share what was loaded, and nothing else."""
     gone_on = [each for each in answers if each["was"] != each["instance"]]
     check(len(gone_on) >= 2, answers)
     equal(len({each["loaded"] for each in gone_on}), 1, answers)
@@ -105,9 +143,9 @@ def instances_go_on_from_a_snapshot(p):
     for each in answers:
         check(abs(each["time"] - time.time()) < 120, each)
         equal((each["secret"], each["now"], each["left"], each["snapshot"]),
-              ("first", "first", [], False), each)
+              (secret, secret, [], False), each)
     ways = {row["instance"]: row for row in wait_until("it is on record", 10, lambda: next(
-        (rows for rows in [firsts(p)] if len(rows) >= len(answers)), None))}
+        (rows for rows in [firsts(p, name)] if len(rows) >= len(answers)), None))}
     for each in gone_on:
         row = ways[each["instance"]]
         equal(row["way"], "snapshot", row)
@@ -188,6 +226,33 @@ def what_has_random_numbers_of_its_own_starts_cold(p):
     deploy(p, "own", "import sys\nsys.modules['cryptography.hazmat.bindings._rust'] = sys\n" + MAIN,
            "--snapstart", "--secret", "door-key")
     wait_until("it is said", 40, lambda: "cryptography draws random" in p.log.read_text())
+
+
+def need_node(p):
+    need_snapshots(p)
+    if not any(row["name"] == "node" for row in p.wait_node()["status"]["languages"]):
+        raise Skip("no node here")
+
+
+@case
+def node_goes_on_from_a_snapshot(p):
+    need_node(p)
+    before = kept(p)
+    deploy(p, "script", NODE, "--snapstart", "--secret", "door-key", runtime="node")
+    wait_until("a snapshot is made", 40, lambda: set(kept(p)) - set(before))
+    answers = until_instances(3, name="script")
+    check_gone_on(p, answers, "script", "second")
+    drawn = [one for each in answers for one in each["more"]]  # by threads, each with its generator
+    equal(len(set(drawn)), len(drawn), answers)
+
+
+@case
+def node_with_random_numbers_of_its_own_starts_cold(p):
+    need_node(p)
+    for name, main, why in (("workers", WORKER, "it has started workers"),
+                            ("addon", ADDON, "own.node is compiled and may draw random")):
+        deploy(p, name, main, "--snapstart", runtime="node")
+        wait_until("it is said", 40, lambda why=why: why in p.log.read_text())
 
 
 @case
