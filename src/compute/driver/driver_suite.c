@@ -36,8 +36,8 @@ struct rig {
 static void
 rig_fini(struct rig *rig)
 {
+    rig->queue = syn_dev_queue_destroy(rig->queue); /* what it holds still needs the program */
     rig->program = syn_dev_program_free(rig->program);
-    rig->queue = syn_dev_queue_destroy(rig->queue);
     rig->event = syn_dev_event_destroy(rig->event);
     for (size_t i = 0; i < SYN_LEN(rig->bufs); i++)
         rig->bufs[i] = syn_dev_free(rig->bufs[i]);
