@@ -397,6 +397,11 @@ reload(struct syn_balancer *balancer, struct syn_err *err)
                              : lb_learn_marks(&balancer->now, before, NULL) == SYN_OK);
     if (rc == SYN_OK)
         rc = start_process(balancer, generation, beside, &fresh, err);
+    /* Where it listens may be in the way of where the new one is to: then it has to go. */
+    if (rc == SYN_E_UNAVAILABLE && beside) {
+        beside = false;
+        rc = start_process(balancer, generation, beside, &fresh, err);
+    }
     if (rc < 0) {
         remove_files(balancer, generation);
         return rc;
