@@ -50,7 +50,18 @@ rig_fini(struct rig *rig)
     rig->registry = syn_registry_close(rig->registry);
 }
 
-/* 0; NOTFOUND: there is no such device. */
+/* Those for WebAssembly are there where the build had a compiler for it. */
+static bool
+has_kernels(const struct syn_dev *dev)
+{
+    for (size_t i = 0; i < syn_kernel_gemm.impls_count; i++) {
+        if (dev->info.formats & SYN_BIT(syn_kernel_gemm.impls[i].format))
+            return true;
+    }
+    return false;
+}
+
+/* 0; NOTFOUND: there is no such device, or nothing for it. */
 static int
 rig_init(struct rig *rig, struct syn_err *err)
 {
@@ -64,6 +75,8 @@ rig_init(struct rig *rig, struct syn_err *err)
     if (rc == SYN_OK && syn_registry_count(rig->registry) == 0)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "no device");
     rc = rc < 0 ? rc : syn_dev_open(rig->registry, 0, &rig->dev, err);
+    if (rc == SYN_OK && !has_kernels(rig->dev))
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "the library was built without kernels for it");
     rc = rc < 0 ? rc : syn_dev_queue_create(rig->dev, 0, &rig->queue, err);
     rc = rc < 0 ? rc : syn_dev_event_create(rig->dev, &rig->event, err);
     return rc < 0 ? rc : syn_programs_new(rig->dev, &rig->programs, err);
