@@ -266,51 +266,50 @@ put_file(const struct making *making, const char *name, const struct syn_buf *co
     return syn_cli_write_file(path, content, err);
 }
 
+/* Who reads a list of its own name, and what was resolved beside it. */
+struct installer {
+    const char *list, *tool, *package; /* package: of Debian's, that has the tool */
+    void (*command)(const char *folder, bool locked, bool quiet, struct syn_cli_layer_command *ret);
+};
+
 static int
-install_node(const struct making *making, struct syn_err *err)
+install_by(const struct making *making, const struct installer *by, struct syn_err *err)
 {
     struct syn_cli_layer_command command;
     bool locked = making->lock.len > 0;
-    int status = 0, rc = put_file(making, "package.json", &making->content, err);
+    int status = 0, rc = put_file(making, by->list, &making->content, err);
 
     if (rc == SYN_OK && locked)
-        rc = put_file(making, "package-lock.json", &making->lock, err);
-    syn_cli_layer_npm(making->folder, locked, making->cli->quiet, &command);
+        rc = put_file(making, making->way->lock, &making->lock, err);
+    by->command(making->folder, locked, making->cli->quiet, &command);
     if (rc == SYN_OK)
         rc = run(&command, &status, err);
     if (rc < 0 || status == 0)
         return rc;
     if (status == NOT_THERE)
         return SYN_FAIL(err, SYN_E_NOTFOUND,
-                        "there is no npm here, which installs %.200s: apt-get install npm",
-                        making->file);
+                        "there is no %s here, which installs %.200s: apt-get install %s", by->tool,
+                        making->file, by->package);
     return SYN_FAIL(err, SYN_E_INVALID,
-                    "npm could not install %.200s (status %d); what it said stands above",
+                    "%s could not install %.200s (status %d); what it said stands above", by->tool,
                     making->file, status);
+}
+
+static int
+install_node(const struct making *making, struct syn_err *err)
+{
+    static const struct installer npm = {"package.json", "npm", "npm", syn_cli_layer_npm};
+
+    return install_by(making, &npm, err);
 }
 
 static int
 install_ruby(const struct making *making, struct syn_err *err)
 {
-    struct syn_cli_layer_command command;
-    bool locked = making->lock.len > 0;
-    int status = 0, rc = put_file(making, "Gemfile", &making->content, err);
+    static const struct installer bundler = {"Gemfile", "bundler", "ruby-bundler",
+                                             syn_cli_layer_bundle};
 
-    if (rc == SYN_OK && locked)
-        rc = put_file(making, "Gemfile.lock", &making->lock, err);
-    syn_cli_layer_bundle(making->folder, locked, making->cli->quiet, &command);
-    if (rc == SYN_OK)
-        rc = run(&command, &status, err);
-    if (rc < 0 || status == 0)
-        return rc;
-    if (status == NOT_THERE)
-        return SYN_FAIL(err, SYN_E_NOTFOUND,
-                        "there is no bundler here, which installs %.200s: apt-get install "
-                        "ruby-bundler",
-                        making->file);
-    return SYN_FAIL(err, SYN_E_INVALID,
-                    "bundler could not install %.200s (status %d); what it said stands above",
-                    making->file, status);
+    return install_by(making, &bundler, err);
 }
 
 static const struct way ways[] = {

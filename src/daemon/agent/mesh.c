@@ -138,6 +138,18 @@ letter_new(enum kind kind, const char *id, struct syn_err *err)
     return letter;
 }
 
+/* Of a kind that says it all, but for an id. */
+static int
+post_word(struct agt_mesh *mesh, enum kind kind, const char *id, struct syn_err *err)
+{
+    struct letter *letter = letter_new(kind, id, err);
+
+    if (letter == NULL)
+        return SYN_E_NOMEM;
+    post(mesh, letter);
+    return SYN_OK;
+}
+
 int
 agt_mesh_put(struct agt_mesh *mesh, const json_t *service, struct syn_err *err)
 {
@@ -157,12 +169,7 @@ agt_mesh_put(struct agt_mesh *mesh, const json_t *service, struct syn_err *err)
 int
 agt_mesh_remove(struct agt_mesh *mesh, const char *service, struct syn_err *err)
 {
-    struct letter *letter = letter_new(REMOVE, service, err);
-
-    if (letter == NULL)
-        return SYN_E_NOMEM;
-    post(mesh, letter);
-    return SYN_OK;
+    return post_word(mesh, REMOVE, service, err);
 }
 
 int
@@ -207,23 +214,15 @@ agt_mesh_enter(struct agt_mesh *mesh, const struct agt_mesh_caller *caller, stru
 void
 agt_mesh_leave(struct agt_mesh *mesh, const char *instance)
 {
-    struct letter *letter = letter_new(LEAVE, instance, NULL);
-
     /* Without memory it stays until the agent starts again: its address is nobody's meanwhile, or
      * its next one's, who says so. */
-    if (letter != NULL)
-        post(mesh, letter);
+    (void)!post_word(mesh, LEAVE, instance, NULL);
 }
 
 int
 agt_mesh_begin(struct agt_mesh *mesh, struct syn_err *err)
 {
-    struct letter *letter = letter_new(BEGIN, "", err);
-
-    if (letter == NULL)
-        return SYN_E_NOMEM;
-    post(mesh, letter);
-    return SYN_OK;
+    return post_word(mesh, BEGIN, "", err);
 }
 
 static void
