@@ -306,11 +306,13 @@ run_call(void *arg)
                             .type = syn_json_str(errand->call, "type", "")};
     struct syn_err err = {0};
     char *own = NULL;
-    int rc = bytes_of(errand->call, &call.body, &call.body_len, &own, &err);
+    int rc = srv_unchanged(server, errand->key, errand->revision) ? SYN_OK : SYN_E_CANCELED;
 
     if (rc == SYN_OK)
+        rc = bytes_of(errand->call, &call.body, &call.body_len, &own, &err);
+    if (rc == SYN_OK)
         rc = srv_call(server, &call, &called, &err);
-    if (rc != SYN_E_CANCELED) { /* after the next start it is due again */
+    if (rc != SYN_E_CANCELED) { /* it is due as it stands, now or after the next start */
         judge(server, &verdict, rc, &err);
         rc = srv_change(server, "a call", write_verdict, &verdict, NULL, &err);
         if (rc < 0)

@@ -206,8 +206,10 @@ run_one(void *arg)
     struct syn_err err = {0};
     int rc = SYN_OK;
 
-    outcome.rc = send_one(slot, &outcome, &outcome.err);
-    if (outcome.rc != SYN_E_CANCELED) { /* after the next start it is due again */
+    outcome.rc = SYN_E_CANCELED;
+    if (srv_unchanged(slot->webhooks->server, slot->key, slot->revision))
+        outcome.rc = send_one(slot, &outcome, &outcome.err);
+    if (outcome.rc != SYN_E_CANCELED) { /* it is due as it stands, now or after the next start */
         outcome.taken = outcome.rc == SYN_OK && outcome.answer.status / 100 == 2;
         outcome.wait_ms = srv_webhook_wait(outcome.attempts, outcome.rc, outcome.answer.status,
                                            outcome.answer.after_ms);

@@ -125,6 +125,10 @@ SYN_MUST int srv_load(struct syn_server *server, const char *key, json_t **ret_d
 SYN_MUST int srv_need(struct syn_server *server, const char *key, const char *what,
                       json_t **ret_doc, int64_t *ret_revision, struct syn_err *err);
 
+/** Is the document at `key` still of that revision? Who takes work from a page that was read asks
+ * this after marking it as its own: the page may be older than the end of the try before. */
+bool srv_unchanged(struct syn_server *server, const char *key, int64_t revision);
+
 /** One transaction in the making. Texts and values are its own. */
 struct srv_txn {
     struct syn_store_op *ops;

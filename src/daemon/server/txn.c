@@ -65,6 +65,15 @@ srv_load(struct syn_server *server, const char *key, json_t **ret_doc, int64_t *
     return rc;
 }
 
+bool
+srv_unchanged(struct syn_server *server, const char *key, int64_t revision)
+{
+    SYN_SCOPED(syn_store_doc_scope) const struct syn_store_doc *stored = NULL;
+
+    return syn_store_get(server->store, key, &stored, NULL) == SYN_OK &&
+           stored->mod_revision == revision;
+}
+
 int
 srv_need(struct syn_server *server, const char *key, const char *what, json_t **ret_doc,
          int64_t *ret_revision, struct syn_err *err)
