@@ -21,7 +21,7 @@
 #include "graph_priv.h"
 
 #define STEPS      1500
-#define STEP_FIRST 0.5 /* of the largest power */
+#define STEP_FIRST 0.5 /* of a class's power */
 #define STEP_SLOWS 15.0
 
 struct energy {
@@ -133,13 +133,33 @@ value_at(struct energy *energy, double begin_ns, double deadline_ns)
     return sum + length_ns * slope;
 }
 
+/* Along the supergradient, so far as a class with nothing to do, or all of its time missing, goes
+ * by `part` of its power. A class that all of a kernel was just sent to lacks its time many times
+ * over: then all go less far, for cut short by itself its step would point elsewhere. */
+static void
+climb(struct energy *energy, double deadline_ns, double part)
+{
+    double parts[SYN_CLASSES_MAX], longest = 1;
+
+    for (uint32_t c = 0; c < energy->classes; c++) {
+        parts[c] = energy->excess[c] / fmax(energy->workers[c] * deadline_ns, 1);
+        longest = fmax(longest, fabs(parts[c]));
+    }
+    for (uint32_t c = 0; c < energy->classes; c++) {
+        const struct syn_worker_class *class = &energy->machine->platform.classes[c];
+        double reach = class->state_count > 0 ? part * class->states[0].busy_mw : part;
+
+        energy->prices[c] = fmax(energy->prices[c] + reach * parts[c] / longest, 0);
+    }
+}
+
 int
 syn_plan_energy_bound(const struct syn_plan_machine *machine, const struct syn_plan_graph *graph,
                       uint64_t deadline_ns, uint64_t *ret_uj, struct syn_err *err)
 {
     SYN_SCOPED(energy_fini) struct energy energy = {.machine = machine};
     struct syn_plan_bound bound;
-    double best = 0, largest_mw = 1;
+    double best = 0;
     int rc = syn_plan_bound(machine, graph, &bound, err);
 
     if (rc == 0)
@@ -149,19 +169,9 @@ syn_plan_energy_bound(const struct syn_plan_machine *machine, const struct syn_p
     if (deadline_ns < bound.bound_ns)
         return SYN_FAIL(err, SYN_E_INVALID, "no schedule ends within %llu ns",
                         (unsigned long long)deadline_ns);
-    for (uint32_t c = 0; c < energy.classes; c++)
-        if (machine->platform.classes[c].state_count > 0)
-            largest_mw = fmax(largest_mw, machine->platform.classes[c].states[0].busy_mw);
     for (int step = 0; step < STEPS; step++) {
-        double reach = largest_mw * STEP_FIRST / (1 + step / STEP_SLOWS);
-
         best = fmax(best, value_at(&energy, (double)bound.bound_ns, (double)deadline_ns));
-        for (uint32_t c = 0; c < energy.classes; c++) {
-            double all_ns = fmax(energy.workers[c] * (double)deadline_ns, 1);
-
-            energy.prices[c] =
-                fmax(energy.prices[c] + reach * fmin(energy.excess[c] / all_ns, 1), 0);
-        }
+        climb(&energy, (double)deadline_ns, STEP_FIRST / (1 + step / STEP_SLOWS));
     }
     /* Rounding of the sum is far below one part in 10^9. */
     *ret_uj = (uint64_t)(best * (1 - 1e-9) / 1e6);

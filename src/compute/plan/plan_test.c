@@ -410,6 +410,43 @@ test_energy(void **state)
     (void)syn_plan_graph_free(graph);
 }
 
+/* A thousand like tasks on four unlike processors, which are filled by what a task takes there: 50,
+ * 60, 70, then 150 mJ. Their prices lie a factor of twenty apart. */
+static void
+test_energy_classes(void **state)
+{
+    static const uint32_t busy_mw[] = {5000, 30000, 70000, 1500000};
+    static const struct syn_plan_rate rates[] = {
+        {1e8, 0, 0, 0}, {5e8, 0, 0, 0}, {1e9, 0, 0, 0}, {1e10, 0, 0, 0}};
+    struct syn_plan_kernel kernel = {.name = "k", .flops = 1e6, .efficiency_ppt = {1000}};
+    struct syn_worker_class classes[4] = {0};
+    struct syn_worker_desc workers[4] = {0};
+    struct syn_plan_machine machine = {.rates = rates};
+    struct syn_plan_graph *graph = NULL;
+    struct syn_err err = {0};
+    uint64_t uj = 0, least_uj = 138120000; /* 8.8, 44 and 88 tasks in 88 ms, and the rest */
+    uint32_t id, task;
+
+    (void)state;
+    machine.platform = (struct syn_platform){
+        .class_count = 4, .worker_count = 4, .node_count = 1, .classes = classes};
+    machine.platform.workers = workers;
+    for (uint16_t c = 0; c < 4; c++) {
+        (void)snprintf(classes[c].name, sizeof(classes[c].name), "class %u", c);
+        classes[c].state_count = 1;
+        classes[c].states[0] = (struct syn_power_state){1000, busy_mw[c]};
+        workers[c].class_id = c;
+    }
+    assert_done(syn_plan_graph_new(&graph, &err), &err);
+    assert_done(syn_plan_kernel_add(graph, &kernel, &id, &err), &err);
+    for (int i = 0; i < 1000; i++)
+        assert_done(syn_plan_task_add(graph, id, NULL, 0, &task, &err), &err);
+    assert_done(syn_plan_graph_seal(graph, &err), &err);
+    assert_done(syn_plan_energy_bound(&machine, graph, 88000000, &uj, &err), &err);
+    assert_in_range(uj, least_uj - least_uj / 500, least_uj);
+    (void)syn_plan_graph_free(graph);
+}
+
 /* Run a strategy that is shown the graph; it takes no less energy than the bound says. */
 static uint64_t
 run_bounded(const struct machine *machine, const struct syn_plan_graph *graph, const char *strategy)
@@ -497,11 +534,12 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_properties),  cmocka_unit_test(test_memory_short),
-        cmocka_unit_test(test_brute_force), cmocka_unit_test(test_area),
-        cmocka_unit_test(test_windows),     cmocka_unit_test(test_transfers),
-        cmocka_unit_test(test_chains),      cmocka_unit_test(test_energy),
-        cmocka_unit_test(test_rules),       cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_properties),     cmocka_unit_test(test_memory_short),
+        cmocka_unit_test(test_brute_force),    cmocka_unit_test(test_area),
+        cmocka_unit_test(test_windows),        cmocka_unit_test(test_transfers),
+        cmocka_unit_test(test_chains),         cmocka_unit_test(test_energy),
+        cmocka_unit_test(test_energy_classes), cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_memory),
     };
 
     return cmocka_run_group_tests_name("compute/plan", tests, NULL, NULL);
