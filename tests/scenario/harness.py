@@ -382,12 +382,17 @@ def job_folder(parent, script, entry="job.sh", **model):
     return folder
 
 
-# Counts in its checkpoint folder, one step in 0.5 s, saves and leaves when asked to stop.
+# Counts to $1 in its checkpoint folder, one step in 0.5 s, saves and leaves when asked to stop. With $2
+# it counts until then, however late it is asked, and $1 steps more when it goes on.
 COUNTER = """#!/bin/sh
-step=0
-[ -r "$SYNOR_CHECKPOINT_DIR/step" ] && step=$(cat "$SYNOR_CHECKPOINT_DIR/step") && echo "from $step"
+step=0 last=${1:-20}
+[ -z "$2" ] || last=1000000
+if [ -r "$SYNOR_CHECKPOINT_DIR/step" ]; then
+    step=$(cat "$SYNOR_CHECKPOINT_DIR/step") && echo "from $step"
+    [ -z "$2" ] || last=$((step + $1))
+fi
 trap 'stop=yes' TERM
-while [ $step -lt ${1:-20} ]; do
+while [ $step -lt $last ]; do
     sleep 0.5 & wait $!
     [ -z "$stop" ] || { echo "asked to stop at $step"; exit 0; }
     step=$((step + 1))
@@ -430,6 +435,13 @@ def image_layout(folder, text, layer=None):
 
 def steps_in(text):
     return [int(n) for n in re.findall(r"^step (\d+)$", text, re.M)]
+
+
+def went_on(text, more):
+    """What gave way went on once, from what it had saved, `more` steps; none was lost or done twice."""
+    begun = [int(n) for n in re.findall(r"^from (\d+)$", text, re.M)]
+    equal(len(begun), 1, "it was to go on once;", text)
+    equal(steps_in(text), list(range(1, begun[0] + more + 1)), "steps of what gave way;")
 
 
 def reports_of(evidence):
