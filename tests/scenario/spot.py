@@ -39,17 +39,26 @@ def spot(p, name, steps, price, *options, until_told=False):
                     *options, name=name)
 
 
+def offers(p):
+    """Ids of what the provider offers."""
+    return [order["id"] for order in p.json("market", "orders", "--account", "provider")["items"]
+            if order["status"]["state"] == "open"]
+
+
 def ask_nothing(p):
     """The provider takes its offers back: what is offered is kept from work on demand."""
-    for order in p.json("market", "orders", "--account", "provider")["items"]:
-        if order["status"]["state"] == "open":
-            p.cli("market", "cancel", order["id"], "--account", "provider", "--yes")
+    for order in offers(p):
+        p.cli("market", "cancel", order, "--account", "provider", "--yes")
 
 
 def ask(p, price):
-    """The market asks this for an hour of a core, and nothing else."""
-    ask_nothing(p)
-    p.json("market", "sell", FACTS["class"], 1, "--price", price, "--account", "provider")
+    """The market asks this for an hour of a core, and nothing else: nor nothing in between, as then
+    the floor is the price."""
+    found = offers(p)
+    for order in found:
+        p.json("market", "amend", order, "--price", price, "--account", "provider")
+    if not found:
+        p.json("market", "sell", FACTS["class"], 1, "--price", price, "--account", "provider")
 
 
 def status(p, job):
