@@ -25,8 +25,9 @@ from decimal import Decimal
 SYNOR = os.environ.get("SYNOR_BINARY") or str(
     pathlib.Path(__file__).resolve().parents[2] / "build" / "synor")
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-# Five to ten times what a step takes on two busy cores.
-READY_S, COMMAND_S, JOB_S = 20, 120, 120
+# Ten times and more what a step takes on two busy cores. No wait ends sooner than LEAST_S, however few
+# seconds are said: it ends with what it waits for, and a machine that others use is slow.
+READY_S, COMMAND_S, JOB_S, LEAST_S = 60, 180, 180, 60
 TERMINAL = ("succeeded", "failed", "stopped")
 
 
@@ -61,6 +62,7 @@ def equal(got, want, *said):
 
 def wait_until(what, seconds, look, pause=0.1):
     """Call look() until it gives something true, and return that."""
+    seconds = max(seconds, LEAST_S)
     deadline = time.monotonic() + seconds
     while True:
         seen = look()
@@ -137,7 +139,7 @@ class Platform:
             return
         self.process.terminate()
         try:
-            self.process.wait(timeout=40)
+            self.process.wait(timeout=LEAST_S)
         finally:
             if self.process.poll() is None:
                 self.process.kill()
@@ -358,7 +360,7 @@ class Platform:
         self.log.unlink(missing_ok=True)
 
 
-def wait_until_empty(look, seconds=20):
+def wait_until_empty(look, seconds=LEAST_S):
     """Look until there is nothing; else what is still there."""
     deadline = time.monotonic() + seconds
     left = look()
