@@ -38,8 +38,13 @@ def module(p, text):
 
 
 def deploy(p, name, *options, code=0):
-    return p.json(*FUNCTION, "deploy", "--name", name, "--runtime", "wasm", "--code",
+    said = p.json(*FUNCTION, "deploy", "--name", name, "--runtime", "wasm", "--code",
                   module(p, name), *options, "--yes", code=code)
+    for before, option in zip(options, options[1:]):
+        if before == "--trigger" and code == 0:  # the gateway hears of it a moment later
+            path = option.split(",")[0].split(":")[-1]
+            wait_until(f"{path} is served", 20, lambda at=path: ask(p, name, at)[0] != 404)
+    return said
 
 
 def refused(p, name, *options, code=2):
