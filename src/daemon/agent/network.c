@@ -215,8 +215,11 @@ agt_names_enter(struct agt_instance *instance, const json_t *doc)
         syn_log_err(SYN_LOG_WARN, "instance.no-names", &err);
     else
         (void)syn_str_copy(instance->gateway, sizeof(instance->gateway), place->gateway4);
-    if (instance->agent->mesh != NULL && place->address4[0] != '\0')
-        enter_mesh(instance->agent, instance->id, place, doc);
+    if (instance->agent->mesh == NULL || place->address4[0] == '\0')
+        return;
+    enter_mesh(instance->agent, instance->id, place, doc);
+    instance->enters_mesh =
+        syn_str_eq(syn_json_str(json_object_get(doc, "spec"), "workload", ""), "service");
 }
 
 void
