@@ -281,14 +281,15 @@ def server_and_agent_apart_over_tls(_):
         server.agreed_bill(job)
 
         # The server away: the agent goes on, and reports when it is back.
-        job = server.create(job_folder(server.home, "#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8; do "
-                                                    "echo line $i; sleep 1; done\n"))["id"]
+        job = server.create(job_folder(server.home, "#!/bin/sh\n"
+                                       "while [ ! -e /synor/scratch/go ]; do sleep 0.1; done\n"
+                                       "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 1; done\n"))["id"]
         server.wait_state(job, "running")
         # A session meets in the server, whose both sides come by TLS: nothing is lost between them.
         person = server.json("account", "token", "--scope", "tenant", "--name", "person")["token"]
         words = "over TLS\n" * 100000
         done = server.cli("compute", "train", "exec", job, "-i", "--server", url, "--", "sh", "-c",
-                          "cat; echo errors >&2; exit 9", code=9, stdin=words,
+                          "cat; touch /synor/scratch/go; echo errors >&2; exit 9", code=9, stdin=words,
                           env={"SYNOR_FINGERPRINT": fingerprint, "SYNOR_TOKEN": person})
         check(done.out == words, f"{len(done.out)} of {len(words)} bytes came back")
         equal(done.err, "errors\n")
