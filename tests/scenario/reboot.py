@@ -13,7 +13,7 @@ import subprocess
 import sys
 import uuid
 
-from harness import (COUNTER, SOURCE, SYNOR, Platform, Skip, case, check, equal, job_folder,
+from harness import (COUNTER, LEAST_S, SOURCE, SYNOR, Platform, Skip, case, check, equal, job_folder,
                      need_networks, need_sandbox, reports_of, run, steps_in, wait_until,
                      wait_until_empty)
 
@@ -49,7 +49,7 @@ class Machine(Platform):
         if self.process is None:
             return
         os.kill(self.daemon(), signal.SIGTERM)
-        code = self.process.wait(timeout=40)
+        code = self.process.wait(timeout=LEAST_S)
         self.process = None
         equal(code, 0, "exit status of the stopped daemon;", self.log_tail())
 

@@ -169,7 +169,7 @@ def stop_kills_after_the_grace(p):
     p.wait_state(job, "running")
     started = time.monotonic()
     p.cli("compute", "train", "stop", job, "--yes", "--wait")
-    check(time.monotonic() - started < 20, "a grace of one second took 20")
+    check(time.monotonic() - started < 30, "a grace of one second took as long as that of who says none")
     equal(reason(p, job), ("stopped", "user"))
 
 

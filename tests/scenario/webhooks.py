@@ -223,7 +223,7 @@ def tokens_let_in(p):
     token = (*FUNCTION, "token")
     deploy(p, "shut", "--trigger", "http:/shut,auth=token")
     check("token-missing" in ask(p, "shut", "/shut")[1])
-    mine = p.json(*token, "create", "--function", "shut", "--subject", "ada", "--ttl", "1m")
+    mine = p.json(*token, "create", "--function", "shut", "--subject", "ada", "--ttl", "1h")
     wait_until("it opens", 10, lambda: ask(p, "shut", "/shut", headers=bearer(
         mine["token"]))[0] == 200)
     equal(ask(p, "shut", "/shut", headers=bearer(mine["token"][:-4] + "AAAA"))[0], 401)
@@ -259,7 +259,7 @@ def tokens_of_others_let_in(p):
     p.json(*issuer, "add", "ours", "--issuer", "https://id.example", "--keys", public,
            "--audience", "api")
     equal([one["issuer"] for one in p.json(*issuer, "list")["items"]], ["https://id.example"])
-    claims = {"iss": "https://id.example", "aud": "api", "sub": "bob", "exp": time.time() + 60}
+    claims = {"iss": "https://id.example", "aud": "api", "sub": "bob", "exp": time.time() + 3600}
     good = issue(p, key, {"alg": "EdDSA"}, claims)
     wait_until("it opens", 10, lambda: ask(p, "shut", "/shut", headers=bearer(good))[0] == 200)
     for header, changed, code in (({"alg": "none"}, {}, "token-algorithm"),

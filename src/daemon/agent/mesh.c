@@ -237,6 +237,12 @@ keep_named(struct agt_mesh *mesh, const json_t *named)
     mesh->known = true;
 }
 
+static const char *
+subject_of(const struct agt_mesh_caller *caller)
+{
+    return caller->service[0] != '\0' ? caller->service : caller->account;
+}
+
 /* Another instance may have the address of one whose end is not told yet. */
 static void
 drop_address(struct agt_mesh *mesh, const char *address)
@@ -264,6 +270,7 @@ take_letter(struct agt_mesh *mesh, struct letter *letter, struct syn_err *err)
         return SYN_OK;
     case ENTER:
         drop_address(mesh, letter->caller->address);
+        agt_identities_urge(mesh->identities, subject_of(letter->caller));
         mesh->fronts.six = mesh->fronts.six || letter->caller->address6[0] != '\0';
         return syn_map_put_take(mesh->callers, letter->id, SYN_TAKE(letter->caller), err);
     case LEAVE:
@@ -350,15 +357,10 @@ ensure(struct agt_mesh *mesh, const char *id, struct syn_err *err)
     return read_pem(mesh, id, err);
 }
 
-static const char *
-subject_of(const struct agt_mesh_caller *caller)
-{
-    return caller->service[0] != '\0' ? caller->service : caller->account;
-}
-
 static bool
-is_wanted(const struct agt_mesh *mesh, const char *subject)
+is_wanted(void *arg, const char *subject)
 {
+    const struct agt_mesh *mesh = arg;
     size_t cursor = 0;
     void *value;
 
@@ -393,11 +395,11 @@ see_identities(struct agt_mesh *mesh)
     while (syn_map_next(mesh->pems, &cursor, &id, NULL)) {
         if (is_wanted(mesh, id))
             continue;
-        agt_identities_drop(mesh->identities, id);
         (void)syn_map_remove(mesh->pems, id);
         mesh->dirty = true;
         mesh->retry_ms = 0;
     }
+    agt_identities_keep(mesh->identities, is_wanted, mesh);
     if (mesh->authority == NULL)
         read_authority(mesh);
 }
