@@ -422,7 +422,7 @@ def a_full_disk_is_told_and_survived(_):
             image.with_suffix(name).unlink(missing_ok=True)
         if p.process is not None:
             p.process.terminate()
-            p.process.wait(timeout=30)
+            p.process.wait(timeout=60)
             p.process = None
         if mounted:
             subprocess.run(["umount", str(p.home)], check=False)
@@ -452,10 +452,10 @@ def what_is_no_plain_file_is_not_stored_as_something_else(p):
     before = p.json("storage", "info")
     for path in ("/proc/self/mem", "/proc/cpuinfo", "/dev/null", "/dev/zero", pipe, address,
                  "/proc/self/fdinfo"):
-        said = p.error("storage", "put", path, "--name", "no/file", code=None, timeout=20)
+        said = p.error("storage", "put", path, "--name", "no/file", code=None, timeout=60)
         check(str(path) in said["message"], said)
-    p.error("storage", "put", "--car", pipe, code=None, timeout=20)
-    p.error("storage", "put", "--car", "/dev/zero", code=None, timeout=20)
+    p.error("storage", "put", "--car", pipe, code=None, timeout=60)
+    p.error("storage", "put", "--car", "/dev/zero", code=None, timeout=60)
     equal(p.error("storage", "info", "synor://no/file")["code"], "not-found")
     equal(p.json("storage", "info")["blocks"], before["blocks"], "something was stored")
     folder = work(p) / "mixed"
