@@ -537,6 +537,8 @@ def a_given_certificate(p):
           "it is measured")
     check(any(e["type"] == "certificate-ends" for e in
               p.json("compute", "service", "events", "api")["items"]), "it is warned of")
+    check("event=gateway.certificates" not in p.log.read_text(errors="replace"),
+          "one that nobody uses keeps others from being warned:", p.log_tail())
     p.json("compute", "service", "update", "api", "--tls-cert", "", "--host", "api.example",
            "--yes")
     p.json("compute", "certificate", "rm", "shop", "--yes")
