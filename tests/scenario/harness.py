@@ -83,8 +83,18 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+class Ended(BaseException):
+    """Somebody ends this program; no case catches it."""
+
+
+def end(*_):
+    raise Ended
+
+
 class Platform:
     """One `synor up` (or `server`, or `agent`) with a home of its own."""
+
+    all = []
 
     def __init__(self, *options, command="up", home=None):
         self.options, self.command = list(options), command
@@ -93,6 +103,7 @@ class Platform:
         self.home = pathlib.Path(home or tempfile.mkdtemp(prefix="synor-scenario-"))
         self.process = None
         self.log = self.home.with_name(self.home.name + ".log")
+        Platform.all.append(self)
 
     # --- life ---
 
@@ -554,9 +565,16 @@ def run(platform=None):
     cases = [c for c in CASES if not wanted or c.__name__ in wanted]
     platform = platform or Platform()
     print(f"1..{len(cases) + 1}", flush=True)
+    signal.signal(signal.SIGTERM, end)  # as the test runner does when it takes too long
     good = True
-    for number, function in enumerate(cases, 1):
-        name = function.__name__.replace("_", " ")
-        good &= report(number, name, lambda: function(platform))
-    good &= report(len(cases) + 1, "nothing is left behind", platform.clean)
+    try:
+        for number, function in enumerate(cases, 1):
+            name = function.__name__.replace("_", " ")
+            good &= report(number, name, lambda: function(platform))
+        good &= report(len(cases) + 1, "nothing is left behind", platform.clean)
+    except Ended:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for each in Platform.all:
+            each.sweep()
+        sys.exit(128 + signal.SIGTERM)
     sys.exit(0 if good else 1)

@@ -344,6 +344,8 @@ def a_call_wakes_what_sleeps(p):
 
     wait_until("it sleeps", 60, lambda: state()["reason"] == "scaled-to-zero" and
                not state()["endpoints"], 0.1)
+    wait_until("its name is known", 60, lambda: state()["virtual_address"] in
+               get(FACTS["at"]["web"], "/naps").split())
     # One call, which is answered: it waits for the replica.
     said = call(p, "web", "naps")
     check(answered(said) and f"web.{p.account}.mesh" in said, said)

@@ -637,10 +637,11 @@ void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
 bool srv_gateway_challenged(struct syn_server *server, const char *host);
 /** What it knows of services or their certificates is old. */
 void srv_gateway_look_again(struct syn_server *server);
-/** What the balancer has of the instances, as the step of services wants it; NULL: there is none.
- *  Owner: *ret is the caller's. */
-SYN_MUST int srv_gateway_balanced(struct syn_server *server, const json_t *instances, json_t **ret,
-                                  struct syn_err *err);
+/** What the balancer has of the service's instances, as the step of services wants it; NULL: none
+ *  serves it, and what calls it otherwise hears of it as from a table. Owner: *ret is the caller's.
+ */
+SYN_MUST int srv_gateway_balanced(struct syn_server *server, const json_t *service,
+                                  const json_t *instances, json_t **ret, struct syn_err *err);
 
 /* --- what nodes hear of services (endpoints.c) --------------------------------------------------
  */
