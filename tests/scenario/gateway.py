@@ -24,8 +24,9 @@ from load import Load
 EXAMPLE = SOURCE / "examples/hello-service"
 CLIENTS = 4
 FULL = os.environ.get("SYNOR_FULL") == "1"
+# A replica that has a request answers nothing else, and is as healthy as before.
 SERVICE = ["--image", "synor://images/hello", "--port", 8080, "--health-check", "/health",
-           "--health-interval", "200ms", "--health-timeout", "5s", "--cpu", "0.1", "--memory",
+           "--health-interval", "200ms", "--health-timeout", "60s", "--cpu", "0.1", "--memory",
            "64mb", "--scratch", "16mb", "--stop-grace", "5s", "--isolation", "runc", "--yes"]
 
 
