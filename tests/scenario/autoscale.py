@@ -110,9 +110,10 @@ def need(p):
 def load_brings_a_second_replica_and_its_end_takes_it(p):
     need(p)
     # So little that it is used also where a busy machine leaves it little; at rest it uses none.
-    scale_by(p, metrics=[{"metric": "cpu", "target": "5%"}])
+    scale_by(p, metrics=[{"metric": "cpu", "target": "1%"}])
     with Load(p) as load:
-        load.endpoints = [e for e in service(p)["status"]["endpoints"] if e["ready"]]
+        load.endpoints = wait_until("somebody is ready", 60, lambda: [
+            e for e in service(p)["status"]["endpoints"] if e["ready"]])
         status = wait_count(p, 2)
         load.endpoints = status["endpoints"]
         said = p.json("compute", "service", "explain", "busy")

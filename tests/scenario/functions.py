@@ -617,7 +617,10 @@ def it_is_ready_before_it_is_called(p):
     starts = wait_until("it is told how they came", 20, lambda: p.json(
         *FUNCTION, "metrics", "early")["starts"].get("cold"))
     check(starts["stages"]["initialise"]["mean_us"] > 0, starts)
-    equal((starts["count"], starts["waited"]), (1, 0), "it was there before the call")
+    took_us = sum(stage["mean_us"] for stage in starts["stages"].values())
+    # It is started 10 s ahead: where that is hardly enough, nothing can be said.
+    check(took_us > 8e6 or (starts["count"], starts["waited"]) == (1, 0),
+          "it was there before the call", starts)
     check("INITIALISE" in p.cli(*FUNCTION, "metrics", "early").out)
     p.cli(*FUNCTION, "delete", "early", "--yes", "--no-wait")
 

@@ -24,8 +24,9 @@ from load import Load
 EXAMPLE = SOURCE / "examples/hello-service"
 CLIENTS = 4
 FULL = os.environ.get("SYNOR_FULL") == "1"
+# A replica that has a request answers nothing else, and is as healthy as before.
 SERVICE = ["--image", "synor://images/hello", "--port", 8080, "--health-check", "/health",
-           "--health-interval", "200ms", "--health-timeout", "5s", "--cpu", "0.1", "--memory",
+           "--health-interval", "200ms", "--health-timeout", "60s", "--cpu", "0.1", "--memory",
            "64mb", "--scratch", "16mb", "--stop-grace", "5s", "--isolation", "runc", "--yes"]
 
 
@@ -365,8 +366,10 @@ def what_dies_costs_what_it_had(p):
         load.goes_on()
         for _ in range(5 if FULL else 1):
             load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
-        # Who comes while nobody is there waits.
+        # Who comes while nobody is there waits, for as long as a busy machine takes.
+        p.json("compute", "service", "update", "web", "--hold", "60s", "--yes", "--wait")
         load.lost("all replicas are killed", kill_all, at_most=2 * CLIENTS)
+        p.json("compute", "service", "update", "web", "--hold", "5s", "--yes", "--wait")
         # What it had, and what came to it while it was dying. Who comes then waits for the next.
         load.lost("HAProxy is killed", kill_balancer, at_most=2 * CLIENTS)
         load.lost("the daemon is killed", kill_daemon)
