@@ -256,6 +256,16 @@ def node_with_random_numbers_of_its_own_starts_cold(p):
 
 
 @case
+def what_is_ready_while_another_is_saved_is_saved_next(p):
+    need_snapshots(p)
+    before = kept(p)
+    for name in ("one", "two", "three"):
+        deploy(p, name, f"NAME = '{name}'\n" + MAIN, "--snapstart", "--secret", "door-key",
+               "--no-wait")
+    wait_until("each has a snapshot", 60, lambda: len(set(kept(p)) - set(before)) == 3)
+
+
+@case
 def nothing_of_them_stays(p):
     for function in p.json(*FUNCTION, "list")["items"]:
         p.cli(*FUNCTION, "delete", function["name"], "--yes", "--no-wait")

@@ -17,9 +17,10 @@ struct agt_instance;
 struct agt_saving;
 struct agt_wish;
 
-#define AGT_SAVED_SEEN 16
-#define AGT_SAVED_HOST "function" /* what programs are called that go on from snapshots */
-#define AGT_SPARES_MAX 4          /* sandboxes that wait, some 35 MB each */
+#define AGT_SAVED_SEEN  16
+#define AGT_SAVED_HOST  "function" /* what programs are called that go on from snapshots */
+#define AGT_SPARES_MAX  4          /* sandboxes that wait, some 35 MB each */
+#define AGT_SAVINGS_MAX 8          /* snapshots that wait to be made; more are made another time */
 
 /** A sandbox that was made ahead for a snapshot. */
 struct agt_spare {
@@ -32,7 +33,9 @@ struct agt_spare {
 
 /** What the agent remembers of snapshots; under its lock. */
 struct agt_saved {
-    bool making;                             /* one at a time */
+    bool making; /* one at a time; the others wait */
+    struct agt_saving *waiting[AGT_SAVINGS_MAX];
+    size_t waiting_count;
     struct agt_spare spares[AGT_SPARES_MAX]; /* see spare.c */
     size_t spares_count;
     unsigned next;

@@ -270,9 +270,8 @@ make_and_tell(struct agt_saving *saving)
 }
 
 static void
-saving_main(void *arg)
+see_to(struct agt_saving *saving)
 {
-    SYN_SCOPED(saving_scope) struct agt_saving *saving = arg;
     struct syn_agent *agent = saving->agent;
     char image[AGT_PATH_MAX];
 
@@ -281,9 +280,50 @@ saving_main(void *arg)
         make_and_tell(saving);
     if (access(image, F_OK) == 0)
         agt_spares_fill(saving, image);
+}
+
+/* The one that has waited longest; NULL: there is none, and the next one begins by itself. */
+static struct agt_saving *
+next_waiting(struct syn_agent *agent)
+{
+    struct agt_saved *saved = &agent->saved;
+    struct agt_saving *next = NULL;
+
     (void)pthread_mutex_lock(&agent->lock);
-    agent->saved.making = false;
+    if (saved->waiting_count > 0) {
+        next = saved->waiting[0];
+        saved->waiting_count--;
+        memmove(saved->waiting, saved->waiting + 1,
+                saved->waiting_count * sizeof(struct agt_saving *));
+    }
+    saved->making = next != NULL;
     (void)pthread_mutex_unlock(&agent->lock);
+    return next;
+}
+
+static void
+saving_main(void *arg)
+{
+    struct agt_saving *saving = arg;
+
+    while (saving != NULL) {
+        struct syn_agent *agent = saving->agent;
+
+        if (!atomic_load(&agent->stop))
+            see_to(saving);
+        (void)agt_saving_free(saving);
+        saving = next_waiting(agent);
+    }
+}
+
+/* Under the lock. Once for each snapshot, as far as there is room. */
+static bool
+may_wait(const struct agt_saved *saved, const char *key)
+{
+    for (size_t i = 0; i < saved->waiting_count; i++)
+        if (syn_str_eq(saved->waiting[i]->key, key))
+            return false;
+    return saved->waiting_count < AGT_SAVINGS_MAX;
 }
 
 void
@@ -297,7 +337,12 @@ agt_saved_ready(struct agt_instance *instance)
     if (saving == NULL)
         return;
     (void)pthread_mutex_lock(&agent->lock);
-    if (!agent->saved.making && !atomic_load(&agent->stop)) {
+    if (atomic_load(&agent->stop)) {
+        /* Nothing is begun any more. */
+    } else if (agent->saved.making) {
+        if (may_wait(&agent->saved, saving->key))
+            agent->saved.waiting[agent->saved.waiting_count++] = SYN_TAKE(saving);
+    } else {
         if (agt_watch_beside(agent, saving_main, saving, &err) == SYN_OK) {
             agent->saved.making = true;
             saving = NULL;

@@ -48,6 +48,7 @@
 #define FGW_CONNECT_MS       1000
 #define FGW_BUSY_REST_MS     1000 /* one that had no time for its only request */
 #define FGW_REST_MS          200  /* an instance that refused a connection is left alone so long */
+#define FGW_BROKEN_MAX       4    /* so often an instance may break off before one answers */
 #define FGW_SAMPLES_A_SECOND 1    /* of a version that went well */
 #define FGW_ODD_A_SECOND     20   /* that did not, or were cold */
 /* Of one report, which the server takes up to 4 MiB of. */
@@ -250,7 +251,8 @@ struct fgw_call {
     enum fgw_trigger trigger;
     char invocation[SYN_ID_MAX]; /* "": the request's id */
     bool internal;               /* of the server */
-    bool preflight, later, gone, retried, cors;
+    bool preflight, later, gone, cors;
+    unsigned broken;        /* how often an instance broke off before it answered */
     char key[SYN_ID_MAX];   /* the name of the one that it came with, or "" */
     const char *key_header; /* what the function does not get, or NULL */
     json_t *hmac;           /* what its body has to be signed with, or NULL; a reference */

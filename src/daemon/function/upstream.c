@@ -4,7 +4,7 @@
  *     connecting --> sending --> head --> body --> idle --> sending ...
  *          |            |          |        |
  *          |            '----------'        '--- cut: the client sees an incomplete answer
- *          |            no byte came: once more elsewhere, if the method allows it; else 502
+ *          |            no byte came: again, after a pause, if the method allows it; else 502
  *          '--- not sent at all: the instance is left alone for a while, the call waits again
  *
  * An answer that is whole when its head has come goes out in one piece; others are pushed as they
@@ -395,16 +395,23 @@ link_fail(struct fgw_link *link, const char *message)
     syn_http_push_cut(req);
 }
 
-/* Nothing of the request has been seen there: it waits for an instance that takes it. */
+/* It waits for an instance that takes it; this one is left alone for a while. */
 static void
-link_refused(struct fgw_link *link)
+link_back(struct fgw_link *link, int64_t rest_ms)
 {
     struct fgw_call *call = link->call;
 
-    link->instance->rests_until_ms = syn_loop_now_ms(call->gateway->loop) + FGW_REST_MS;
+    link->instance->rests_until_ms = syn_loop_now_ms(call->gateway->loop) + rest_ms;
     call->link = NULL;
     link_close(link);
     fgw_call_back(call);
+}
+
+/* Nothing of the request has been seen there. */
+static void
+link_refused(struct fgw_link *link)
+{
+    link_back(link, FGW_REST_MS);
 }
 
 static bool
@@ -413,14 +420,15 @@ idempotent(const char *verb)
     return strcmp(verb, "POST") != 0 && strcmp(verb, "PATCH") != 0 && strcmp(verb, "CONNECT") != 0;
 }
 
+/* One that has just come may break off what comes to it in its first second: each pause is twice as
+ * long as the one before. */
 static void
 link_broken(struct fgw_link *link)
 {
     struct fgw_call *call = link->call;
 
-    if (!link->got && !call->retried && idempotent(syn_http_req_verb(call->req))) {
-        call->retried = true;
-        link_refused(link);
+    if (!link->got && ++call->broken < FGW_BROKEN_MAX && idempotent(syn_http_req_verb(call->req))) {
+        link_back(link, (int64_t)FGW_REST_MS << (call->broken - 1));
         return;
     }
     link_fail(link, link->got ? "the instance broke off in its answer"
