@@ -161,6 +161,20 @@ def ten_megabytes_go_in_and_come_out_unchanged(p):
     equal((done.returncode, done.stdout), (0, data[:5]))
 
 
+@case
+def who_reads_slowly_gets_all_of_it(p):
+    """The program has ended long before its last words are taken."""
+    need(p)
+    size, got = 4 << 20, 0
+    with subprocess.Popen([SYNOR, "compute", "service", "exec", "box", "--", "head", "-c", str(size),
+                           "/dev/zero"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          env=p.environment(), bufsize=0) as slow:
+        while more := slow.stdout.read(65536):
+            got += len(more)
+            time.sleep(0.01)
+    equal((slow.returncode, got), (0, size))
+
+
 class Terminal:
     def __init__(self, p, *words):
         self.pid, self.fd = pty.fork()

@@ -9,6 +9,8 @@
  * (care.c), each with the part of the rules that is its own. */
 #include "health_priv.h"
 
+#define START_PART 16
+
 void
 agt_health_init(struct agt_health *health, const struct agt_health_rules *rules, int64_t now_ms)
 {
@@ -41,8 +43,11 @@ agt_health_take(struct agt_health *health, bool passed, int64_t now_ms)
     if (health->failed >= health->rules.unhealthy)
         health->ready = false;
     health->due_ms = now_ms + (health->began ? health->rules.interval_ms : health->pause_ms);
+    /* What starts is asked in good time: it waits a small part of the time that it took. */
     if (!health->began && !passed)
-        health->pause_ms = SYN_MIN(health->pause_ms * 3 / 2, health->rules.interval_ms);
+        health->pause_ms =
+            SYN_MIN(SYN_MAX(health->pause_ms, (now_ms - health->since_ms) / START_PART),
+                    health->rules.interval_ms);
     return health->ready != before;
 }
 

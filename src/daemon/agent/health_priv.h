@@ -5,7 +5,8 @@
 
 #include <synor/base/core.h>
 
-/** While it starts, checks begin this far apart and slow down to the interval. */
+/** While it starts, checks begin this far apart and slow down to the interval: each waits for a
+ *  sixteenth of the time since the start. */
 #define AGT_HEALTH_FIRST_MS INT64_C(10)
 
 struct agt_health_rules {

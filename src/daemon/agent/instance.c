@@ -691,6 +691,7 @@ take_over(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
     if (rc == SYN_OK && status.state != SYN_INSTANCE_PREPARED) {
         instance->paths = instance->runtime.ops->paths(instance->handle);
         agt_names_enter(instance, doc);
+        instance->enters_mesh = false; /* HAProxy has it from before */
         return SYN_OK;
     }
     instance->handle = instance->runtime.ops->close(instance->handle); /* half made: begin again */
@@ -720,15 +721,20 @@ bring_up(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 static void
 end_unborn(struct agt_instance *instance, const struct syn_err *why)
 {
+    /* Else it may run, and cannot be asked. */
+    bool over = instance->handle != NULL || !is_there(instance);
     struct syn_err err = {0};
+    int rc;
 
     syn_log_err(SYN_LOG_WARN, "instance.start-failed", why);
     agt_gpus_release(instance);
-    if (instance->handle != NULL || !is_there(instance)) /* else it may run, and cannot be asked */
+    if (over)
         agt_volumes_release(instance);
-    while (report_unborn(instance, why, &err) < 0 && !let_go(instance) &&
-           agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
-        continue;
+    do
+        rc = report_unborn(instance, why, &err);
+    while (rc < 0 && !let_go(instance) &&
+           agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms));
+    instance->finished = over && rc == SYN_OK;
 }
 
 /* Tell that it runs, and have what tells of its end. */

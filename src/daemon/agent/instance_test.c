@@ -352,6 +352,30 @@ what_has_ended_gives_its_space_back(void **state)
     assert_string_equal(bench->fake.told, LIFE);
 }
 
+/* Nor of what never began: others wait for the volumes that it was to have. */
+static void
+what_never_began_gives_its_space_back(void **state)
+{
+    struct syn_err err = {0};
+    SYN_JSON(kept);
+
+    (void)state;
+    stage_suffer("start:1:invalid");
+    begin("{}");
+    await(was_told(UNBORN));
+    await(stage_was_asked(FULL));
+    await(access(bench_path(bench, RUN), F_OK) < 0);
+    assert_int_equal(known(), 1);
+    stop_agent();
+    kept = kept_doc();
+    assert_string_equal(syn_json_str(json_object_get(kept, "status"), "state", ""), "exited");
+    assert_done(agt_table_take(&bench->agent, kept, &err), &err);
+    assert_int_equal(known(), 1);
+    end();
+    assert_string_equal(stage.calls, FULL);
+    assert_string_equal(bench->fake.told, UNBORN);
+}
+
 /* --- how it ends ------------------------------------------------------------------------------ */
 
 static const struct ending {
@@ -838,6 +862,7 @@ main(void)
         cmocka_unit_test_setup_teardown(every_beginning_is_told_as_it_is, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disk_trouble_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_has_ended_gives_its_space_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_never_began_gives_its_space_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_disk_does_not_end_what_runs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_end_is_told_as_it_is, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stops_carry_their_grace, set_up, tear_down),

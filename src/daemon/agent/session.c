@@ -38,7 +38,7 @@
 #define ARGS_MAX     SYN_INSTANCE_ARGS_MAX
 #define PENDING_MAX  SYN_FRAME_MAX /* for the program; a frame more at most */
 #define HANGUP_MS    2000          /* from the hang-up to the kill */
-#define FAREWELL_MS  5000          /* for the last frame to arrive */
+#define FAREWELL_MS  5000          /* for the last frame to arrive, once it is sent */
 #define CONNECT_MS   10000
 #define NOT_POSSIBLE 125 /* exit code where there was no program, as of `docker exec` */
 
@@ -327,10 +327,12 @@ take_output(struct agt_session *session, int *fd, enum syn_frame_kind kind)
 
     if (*fd < 0 || room == 0)
         return false;
-    got = read(*fd, chunk, room);
+    do {
+        got = read(*fd, chunk, room);
+    } while (got < 0 && errno == EINTR);
     if (got > 0)
         syn_session_send(session->link, kind, chunk, (size_t)got);
-    else if (got == 0 || (errno != EAGAIN && errno != EINTR)) /* EIO: nobody has the terminal */
+    else if (got == 0 || errno != EAGAIN) /* EIO: nobody has the terminal */
         close_out(session, fd);
     return got > 0;
 }
@@ -393,11 +395,11 @@ program_ended(const struct agt_session *session)
     return session->exec != NULL && poll(&ended, 1, 0) == 1;
 }
 
-/* All that it said is under way. */
+/* All that it said is under way: there was room for it. */
 static bool
-is_over(const struct agt_session *session, bool ended)
+is_over(const struct agt_session *session, bool ended, bool room)
 {
-    if (syn_session_room(session->link) == 0)
+    if (!room)
         return false;
     if (session->socket >= 0)
         return session->in < 0 && session->out < 0;
@@ -430,7 +432,7 @@ converse(struct agt_session *session)
 {
     for (;;) {
         bool ended = program_ended(session); /* before its last words are read */
-        bool more;
+        bool more, room;
 
         if (!take_frames(session))
             return false;
@@ -441,9 +443,10 @@ converse(struct agt_session *session)
             more = take_output(session, &session->out, SYN_FRAME_OUT);
             more = take_output(session, &session->err, SYN_FRAME_ERR) || more;
         } while (more);
+        room = syn_session_room(session->link) > 0; /* or more is there than was read */
         if (!syn_session_flush(session->link))
             return false;
-        if (is_over(session, ended))
+        if (is_over(session, ended, room))
             return true;
         if (!await(session))
             return false;
@@ -452,22 +455,30 @@ converse(struct agt_session *session)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-/* The last frame must arrive before the tunnel goes: until the other side has ended it. */
+/* The last frame must arrive before the tunnel goes: until the other side has ended it. Who takes
+ * long over what was said before it is waited for, as while the program ran. */
 static void
 farewell(struct agt_session *session)
 {
-    int64_t until_ms = syn_mono_ms(session->agent->world) + FAREWELL_MS, left;
+    int64_t until_ms = INT64_MAX;
     struct syn_frame frame;
     int rc = SYN_OK;
 
-    while (syn_session_flush(session->link) && (rc == SYN_SESSION_FRAME || rc == SYN_OK) &&
-           (left = until_ms - syn_mono_ms(session->agent->world)) > 0) {
+    while (syn_session_flush(session->link) && (rc == SYN_SESSION_FRAME || rc == SYN_OK)) {
         struct pollfd fds[] = {{.fd = syn_session_fd(session->link),
                                 .events = syn_session_events(session->link, true)},
                                {.fd = session->agent->sessions_end, .events = POLLIN}};
+        int64_t now_ms = syn_mono_ms(session->agent->world);
+        int wait_ms = -1;
 
+        if (syn_session_flushed(session->link)) {
+            until_ms = SYN_MIN(until_ms, now_ms + FAREWELL_MS);
+            if (now_ms >= until_ms)
+                return;
+            wait_ms = (int)(until_ms - now_ms);
+        }
         rc = syn_session_next(session->link, &frame, NULL);
-        if (rc == SYN_OK && (poll(fds, SYN_LEN(fds), (int)left) <= 0 || fds[1].revents != 0))
+        if (rc == SYN_OK && (poll(fds, SYN_LEN(fds), wait_ms) <= 0 || fds[1].revents != 0))
             return;
     }
 }

@@ -17,6 +17,7 @@
 
 #define GROW_WAIT_MS   20
 #define GROW_WAITS_MAX 500
+#define FREE_WAITS_MAX 100
 
 static void
 volume_dir(const struct syn_agent *agent, const char *id, char out[AGT_PATH_MAX])
@@ -136,6 +137,27 @@ await_alone(const struct agt_instance *instance, const char *id)
     return false;
 }
 
+/* The kernel gives a loop device up a moment after its last user is gone: who had the volume before
+ * may seem to have it still. */
+static bool
+is_tried_again(const struct agt_instance *instance, int rc, unsigned *tries)
+{
+    return rc == SYN_E_CONFLICT && (*tries)++ < FREE_WAITS_MAX &&
+           agt_sleep(instance->agent, NULL, GROW_WAIT_MS);
+}
+
+static int
+grow_free(const struct agt_instance *instance, const char *dir, int64_t bytes, struct syn_err *err)
+{
+    unsigned tries = 0;
+    int rc;
+
+    do
+        rc = syn_volume_grow(dir, bytes, err);
+    while (is_tried_again(instance, rc, &tries));
+    return rc;
+}
+
 /* Make it as large as the mount says, where that is more than it holds. That can only be while
  * nobody else has it, and where the disk has room; else this instance has it as it is, and the next
  * one tries again. */
@@ -153,11 +175,11 @@ grow(struct agt_instance *instance, const char *id, const char *dir, int64_t byt
         syn_log(SYN_LOG_WARN, "volume.not-grown", "volume=%s because=\"the disk is full\"", id);
         bytes = SYN_VOLUME_BYTES_MIN;
     }
-    rc = syn_volume_grow(dir, bytes, &err);
+    rc = grow_free(instance, dir, bytes, &err);
     if (rc == SYN_VOLUME_MOUNTED && await_alone(instance, id)) {
         rc = syn_volume_close(dir, &err);
         if (rc == SYN_OK)
-            rc = syn_volume_grow(dir, bytes, &err);
+            rc = grow_free(instance, dir, bytes, &err);
     }
     if (rc == SYN_VOLUME_MOUNTED)
         syn_log(SYN_LOG_INFO, "volume.not-grown", "volume=%s because=\"others use it\"", id);
@@ -174,6 +196,7 @@ agt_volume_take(struct agt_instance *instance, const json_t *mount, char *out, s
     const char *id = syn_json_str(mount, "volume", "");
     int64_t bytes = syn_json_i64(mount, "size_bytes", 0);
     char dir[AGT_PATH_MAX];
+    unsigned tries = 0;
     int rc;
 
     if (!syn_name_ok(id))
@@ -184,9 +207,11 @@ agt_volume_take(struct agt_instance *instance, const json_t *mount, char *out, s
     volume_dir(agent, id, dir);
     (void)pthread_mutex_lock(&agent->volumes_turn);
     grow(instance, id, dir, bytes);
-    (void)pthread_mutex_lock(&agent->volumes_lock);
-    rc = syn_volume_open(dir, bytes, out, AGT_PATH_MAX, err);
-    (void)pthread_mutex_unlock(&agent->volumes_lock);
+    do {
+        (void)pthread_mutex_lock(&agent->volumes_lock);
+        rc = syn_volume_open(dir, bytes, out, AGT_PATH_MAX, err);
+        (void)pthread_mutex_unlock(&agent->volumes_lock);
+    } while (is_tried_again(instance, rc, &tries));
     (void)pthread_mutex_unlock(&agent->volumes_turn);
     return rc < 0 ? syn_err_wrap(err, rc, "volume %s", syn_json_str(mount, "source", id)) : SYN_OK;
 }

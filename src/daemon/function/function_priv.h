@@ -408,6 +408,8 @@ void fgw_report_call(struct fgw_call *call, enum fgw_status status, int http_sta
                      const char *message);
 void fgw_report_log(struct fgw_call *call, enum syn_wasm_level level, const char *line,
                     size_t size);
+/** It has left the table, and what was under way there has ended: it may be ended. */
+void fgw_report_left(const struct fgw_instance *instance);
 /** Its load or its outcome has changed. */
 void fgw_report_dirty(struct fgw_version *version);
 /** Tell all that there is; done(arg) when the server has answered, or 2 s later. */

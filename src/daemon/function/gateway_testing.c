@@ -147,6 +147,7 @@ take_report(struct gwt *world, const json_t *report)
     add_all(world->versions, report, "versions");
     add_all(world->loads, report, "loads");
     add_all(world->starts, report, "starts");
+    add_all(world->left, report, "left");
     world->reports++;
 }
 
@@ -580,6 +581,7 @@ gwt_start(void)
     world->logs = json_array();
     world->versions = json_array();
     world->loads = json_array();
+    world->left = json_array();
     world->starts = json_array();
     assert_int_equal(pthread_create(&world->server_thread, NULL, server_main, world), 0);
     (void)pthread_mutex_lock(&world->lock);
@@ -640,6 +642,7 @@ gwt_end(struct gwt *world)
     json_decref(world->logs);
     json_decref(world->versions);
     json_decref(world->loads);
+    json_decref(world->left);
     json_decref(world->starts);
     (void)pthread_mutex_destroy(&world->lock);
     (void)pthread_cond_destroy(&world->changed);

@@ -38,8 +38,8 @@ struct gwt {
     int go;            /* how often slow ones were let go */
     json_t *documents; /* of the table, by id */
     int64_t count, errors, throttled, byte_ms, reports, repeats, last_seq;
-    json_t *invocations, *logs, *versions, *loads, *starts; /* all that were told */
-    int refuse_reports;                                     /* so many are answered with 503 */
+    json_t *invocations, *logs, *versions, *loads, *starts, *left; /* all that were told */
+    int refuse_reports; /* so many are answered with 503 */
     struct syn_loop *server_loop, *loop;
     struct syn_http_server *server;
     struct syn_http_stream *streams[4];

@@ -445,6 +445,68 @@ test_changes(void **state)
         fail_msg("%d lost: %s", atomic_load(&load.bad), load.first_bad);
 }
 
+static bool
+has_left(const char *instance)
+{
+    bool found = false;
+    size_t index;
+    json_t *id;
+
+    (void)pthread_mutex_lock(&world->lock);
+    json_array_foreach (world->left, index, id)
+        found = found || strcmp(json_string_value(id), instance) == 0;
+    (void)pthread_mutex_unlock(&world->lock);
+    return found;
+}
+
+static void
+await_left(const char *instance)
+{
+    const int64_t until = syn_clock_ns() + GWT_WAIT_MS * INT64_C(1000000);
+
+    while (!has_left(instance)) {
+        if (syn_clock_ns() > until)
+            fail_msg("%s has not left", instance);
+        (void)usleep(1000);
+    }
+}
+
+/* An instance may be ended when nothing is passed to it any more and what was has been answered. */
+static void
+test_leaves(void **state)
+{
+    static const char request[] = "GET /slow HTTP/1.1\r\nHost: l\r\nConnection: close\r\n\r\n";
+    const struct gwt_instance *instance = &world->instances[5];
+    char text[160];
+    int64_t reports;
+    int before;
+    int fd;
+
+    (void)state;
+    (void)snprintf(text, sizeof(text),
+                   "{\"instance\": \"inst-leaves\", \"address\": \"127.0.0.1:%u\"}",
+                   (unsigned)instance->port);
+    put("l", 1, text, "");
+    await("l", "/hello", 200);
+    before = atomic_load(&instance->requests);
+    fd = gwt_dial(world);
+    assert_true(send(fd, request, sizeof(request) - 1, 0) > 0);
+    while (atomic_load(&instance->requests) == before)
+        (void)usleep(1000);
+    put("l", 1, endpoint(3, ""), "");
+    await("l", "/hello", 200);
+    (void)pthread_mutex_lock(&world->lock);
+    reports = world->reports;
+    (void)pthread_mutex_unlock(&world->lock);
+    gwt_await(world, &world->reports, reports + 2);
+    assert_false(has_left("inst-leaves"));
+    gwt_let_go(world);
+    (void)recv(fd, answer, sizeof(answer), 0);
+    assert_memory_equal(answer + 9, "200", 3);
+    (void)close(fd);
+    await_left("inst-leaves");
+}
+
 /* What runs when it is told to stop is answered, and told of. Last: there is no gateway after it.
  */
 static void
@@ -505,7 +567,8 @@ main(void)
         cmocka_unit_test(test_large),     cmocka_unit_test(test_streamed),
         cmocka_unit_test(test_burst),     cmocka_unit_test(test_full),
         cmocka_unit_test(test_weights),   cmocka_unit_test(test_early),
-        cmocka_unit_test(test_changes),   cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_changes),   cmocka_unit_test(test_leaves),
+        cmocka_unit_test(test_stop),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -35,6 +35,7 @@ struct fgw_reports {
     int64_t loads_ms;          /* when all loads were told */
     struct fgw_version *dirty; /* with references */
     json_t *calls, *logs;      /* arrays */
+    json_t *left;              /* array: instances that nothing is passed to any more */
     size_t log_bytes;
     int64_t calls_lost, logs_lost;
     bool under_way;
@@ -298,6 +299,17 @@ fgw_report_log(struct fgw_call *call, enum syn_wasm_level level, const char *lin
     want(reports);
 }
 
+/* One that is not told is ended later. */
+void
+fgw_report_left(const struct fgw_instance *instance)
+{
+    struct fgw_reports *reports = instance->version->gateway->reports;
+
+    if (reports == NULL || json_array_append_new(reports->left, json_string(instance->id)) != 0)
+        return;
+    want(reports);
+}
+
 /* --- a report --------------------------------------------------------------------------------- */
 
 static int
@@ -398,6 +410,8 @@ make(struct fgw_reports *reports, json_t **ret, struct fgw_version **ret_rest, s
         rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a report");
     if (rc == SYN_OK && json_object_set(doc, "logs", reports->logs) != 0)
         rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a report");
+    if (rc == SYN_OK && json_object_set(doc, "left", reports->left) != 0)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a report");
     if (rc == SYN_OK)
         *ret = SYN_TAKE(doc);
     return rc;
@@ -409,16 +423,20 @@ renew_lists(struct fgw_reports *reports)
 {
     json_t *calls = json_array();
     json_t *logs = json_array();
+    json_t *left = json_array();
 
-    if (calls == NULL || logs == NULL) {
+    if (calls == NULL || logs == NULL || left == NULL) {
         json_decref(calls);
         json_decref(logs);
+        json_decref(left);
         return false;
     }
     json_decref(reports->calls);
     json_decref(reports->logs);
+    json_decref(reports->left);
     reports->calls = calls;
     reports->logs = logs;
+    reports->left = left;
     reports->log_bytes = 0;
     return true;
 }
@@ -494,7 +512,7 @@ answered(void *arg)
 {
     struct fgw_reports *reports = arg;
     bool more = reports->dirty != NULL || json_array_size(reports->calls) > 0 ||
-                json_array_size(reports->logs) > 0;
+                json_array_size(reports->logs) > 0 || json_array_size(reports->left) > 0;
 
     reports->under_way = false;
     if (reports->last_done != NULL && (more || !reports->last_made)) {
@@ -644,6 +662,7 @@ fgw_reports_new(struct fgw *gateway, struct fgw_reports **ret, struct syn_err *e
     if (pthread_create(&reports->thread, NULL, reports_main, reports) != 0) {
         json_decref(reports->calls);
         json_decref(reports->logs);
+        json_decref(reports->left);
         syn_free(reports);
         return SYN_FAIL(err, SYN_E_LIMIT, "cannot start a thread for reports");
     }
@@ -666,6 +685,7 @@ fgw_reports_free(struct fgw_reports *reports)
     (void)pthread_join(reports->thread, NULL);
     reports->timer = syn_watch_drop(reports->timer);
     reports->last_timer = syn_watch_drop(reports->last_timer);
+    reports->gateway->reports = NULL;
     while (reports->dirty != NULL) {
         struct fgw_version *version = reports->dirty;
 
@@ -675,6 +695,7 @@ fgw_reports_free(struct fgw_reports *reports)
     }
     json_decref(reports->calls);
     json_decref(reports->logs);
+    json_decref(reports->left);
     json_decref(reports->doc);
     (void)pthread_cond_destroy(&reports->wake);
     (void)pthread_mutex_destroy(&reports->lock);

@@ -120,6 +120,7 @@ fgw_instance_check(struct fgw_instance *instance)
     while (*at != instance)
         at = &(*at)->next;
     *at = instance->next;
+    fgw_report_left(instance);
     syn_free(instance);
 }
 

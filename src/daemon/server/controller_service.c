@@ -52,7 +52,10 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
         rc = srv_volumes_named(server, syn_json_str(ret->own.doc, "account", "?"),
                                syn_document_spec(ret->own.doc), ret->versions, &ret->volumes, err);
     if (rc == SYN_OK)
-        rc = srv_gateway_balanced(server, ret->own.instances, &ret->balanced, err);
+        rc = srv_service_derived(ret->own.doc)
+                 ? srv_functions_balanced(server, ret->own.instances, &ret->balanced, err)
+                 : srv_gateway_balanced(server, ret->own.doc, ret->own.instances, &ret->balanced,
+                                        err);
     if (rc != SYN_OK)
         return rc;
     rc = srv_period_load(server, id, syn_json_i64(syn_document_status(ret->own.doc), "run", 1),

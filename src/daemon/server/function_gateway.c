@@ -9,6 +9,7 @@
  * moment (what runs and waits) goes to those who scale. */
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include <synor/base/str.h>
 #include <synor/daemon/function_gateway.h>
 #include <synor/orchestration/document.h>
+#include <synor/orchestration/life.h>
 
 #include "function_prewarm_priv.h"
 #include "function_starts_priv.h"
@@ -37,6 +39,7 @@
 struct srv_functions {
     struct syn_function_keeper *keeper; /* the loop's; NULL: nobody serves functions */
     struct srv_function_certs *certs;   /* set before the keeper starts, and not changed */
+    atomic_bool heard;                  /* there is a gateway: it has reported */
     pthread_mutex_t lock;
     char listen[LISTEN_MAX], tls_listen[LISTEN_MAX]; /* under `lock` */
 };
@@ -627,6 +630,65 @@ take_loads(struct syn_server *server, const struct report *report, struct syn_er
     return rc;
 }
 
+/* Instances that are not in its table any more, and have ended what they had: they may be ended. */
+static int
+take_left(struct syn_server *server, const struct report *report, struct syn_err *err)
+{
+    const json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (json_object_get(report->body, "left"), i, row) {
+        const char *id = json_string_value(row);
+        char key[SRV_KEY_MAX];
+        SYN_JSON(instance);
+        int state;
+
+        if (rc < 0 || id == NULL || !syn_name_ok(id))
+            continue;
+        rc = srv_load(server, srv_key(key, "instance", id, NULL), &instance, NULL, err);
+        if (rc != SYN_OK) {
+            rc = rc < 0 ? rc : SYN_OK;
+            continue;
+        }
+        state = syn_instance_state_find(syn_document_state(instance));
+        if (state < 0 || syn_instance_ended((unsigned)state))
+            continue;
+        srv_loads_left(server->loads, id, syn_wall_ms(server->world));
+        srv_controller_poke(server->controller,
+                            syn_json_str(syn_document_spec(instance), "job", ""));
+    }
+    return rc;
+}
+
+int
+srv_functions_balanced(struct syn_server *server, const json_t *instances, json_t **ret,
+                       struct syn_err *err)
+{
+    const json_t *instance;
+    size_t i;
+    SYN_JSON(balanced);
+    int rc = SYN_OK;
+
+    *ret = NULL;
+    if (server->functions == NULL || !atomic_load(&server->functions->heard))
+        return SYN_OK;
+    balanced = json_object();
+    if (balanced == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for what is balanced");
+    json_array_foreach (instances, i, instance) {
+        const char *id = syn_document_id(instance);
+        int64_t since_ms = syn_document_time(syn_document_spec(instance), "draining_at");
+
+        if (rc == SYN_OK &&
+            (since_ms == SYN_DOCUMENT_NONE || !srv_loads_has_left(server->loads, id, since_ms)))
+            rc = syn_json_set_str(balanced, id, "serving", err);
+    }
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(balanced);
+    return rc;
+}
+
 /* What guests wrote. Lines that came twice stand twice: nothing rests on them. */
 static int
 take_logs(struct syn_server *server, const struct report *report, struct syn_err *err)
@@ -716,7 +778,10 @@ post_report(struct syn_http_req *req, void *ctx, struct syn_err *err)
     (void)syn_str_copy(server->functions->tls_listen, LISTEN_MAX,
                        syn_json_str(report.body, "tls_listen", ""));
     (void)pthread_mutex_unlock(&server->functions->lock);
+    atomic_store(&server->functions->heard, true);
     rc = take_loads(server, &report, err);
+    if (rc == SYN_OK)
+        rc = take_left(server, &report, err);
     if (rc == SYN_OK)
         rc = srv_change(server, "the functions' report", attempt, &report, NULL, err);
     if (rc == SYN_OK)
@@ -778,6 +843,9 @@ static const struct syn_field report_fields[] = {
      .help = "The same by TLS"},
     {.name = "versions", .kind = SYN_FIELD_ANY, .help = "[{function, version, state, message}]"},
     {.name = "loads", .kind = SYN_FIELD_ANY, .help = "[{function, version, running, waiting}]"},
+    {.name = "left",
+     .kind = SYN_FIELD_ANY,
+     .help = "[instance]: it left the table, and what it was passed has ended"},
     {.name = "usage", .kind = SYN_FIELD_ANY, .help = "Sums of calls, see ADR 44"},
     {.name = "starts", .kind = SYN_FIELD_ANY, .help = "Sums of how instances came, see ADR 55"},
     {.name = "invocations", .kind = SYN_FIELD_ANY, .help = "Calls that are to be remembered"},

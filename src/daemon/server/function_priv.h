@@ -155,6 +155,10 @@ SYN_MUST int srv_functions_start(struct syn_server *server,
 /** Have the gateway finish what runs, and tell the last of it. Turns the loop. */
 void srv_functions_stop(struct syn_server *server);
 struct srv_functions *srv_functions_free(struct srv_functions *functions);
+/** As srv_gateway_balanced(), of what the gateway of functions passes calls to: all, until it says
+ *  of one that drains that it does no more. NULL: no gateway has reported yet. */
+SYN_MUST int srv_functions_balanced(struct syn_server *server, const json_t *instances,
+                                    json_t **ret, struct syn_err *err);
 /** Where it answers clients, "127.0.0.1:9080", into `out`; "" before it has said so. Any thread. */
 void srv_function_address(const struct syn_server *server, bool tls, char *out, size_t cap);
 

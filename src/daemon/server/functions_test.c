@@ -9,6 +9,7 @@
 #include <synor/orchestration/document.h>
 
 #include "function_prewarm_priv.h"
+#include "loads_priv.h"
 #include "usage_testing.h"
 
 #define WAITS 3000 /* of 10 ms */
@@ -815,6 +816,46 @@ what_a_spec_rests_on(void **state)
     (void)syn_client_free(client);
 }
 
+static bool
+is_passed_to(struct house *house, const json_t *instances, const char *id)
+{
+    struct syn_err err;
+    SYN_JSON(balanced);
+
+    assert_done(srv_functions_balanced(house->server, instances, &balanced, &err), &err);
+    assert_non_null(balanced);
+    return syn_str_eq(syn_json_str(balanced, id, ""), "serving");
+}
+
+/* An instance that drains is ended when the gateway says that it passes nothing to it any more. */
+static void
+the_gateway_says_what_may_end(void **state)
+{
+    struct house *house = *state;
+    struct srv_loads *loads = house->server->loads;
+    const int64_t now_ms = syn_wall_ms(house->server->world);
+    char since[SYN_FORMAT_MAX], later[SYN_FORMAT_MAX];
+    struct syn_err err;
+    SYN_JSON(instances);
+
+    assert_done(syn_json_pack(&instances, &err, "[{s:s, s:{}}, {s:s, s:{s:s}}, {s:s, s:{s:s}}]",
+                              "id", "inst-stays", "spec", "id", "inst-goes", "spec", "draining_at",
+                              syn_format_time(now_ms, since), "id", "inst-came-back", "spec",
+                              "draining_at", syn_format_time(now_ms + 1000, later)),
+                &err);
+    report(house, "left", 1, ",'left':['inst-goes','inst-unknown',7]");
+    assert_true(is_passed_to(house, instances, "inst-goes")); /* there is none of that name */
+    srv_loads_left(loads, "inst-stays", now_ms);
+    srv_loads_left(loads, "inst-goes", now_ms);
+    srv_loads_left(loads, "inst-came-back", now_ms);
+    assert_true(is_passed_to(house, instances, "inst-stays"));
+    assert_false(is_passed_to(house, instances, "inst-goes"));
+    assert_true(is_passed_to(house, instances, "inst-came-back"));
+    srv_loads_forget(loads, "inst-stays");
+    srv_loads_forget(loads, "inst-goes");
+    srv_loads_forget(loads, "inst-came-back");
+}
+
 static void
 a_restart_goes_on(void **state)
 {
@@ -873,6 +914,7 @@ main(void)
         cmocka_unit_test(expired_keys_go_after_a_day),
         cmocka_unit_test(tokens_and_issuers),
         cmocka_unit_test(what_a_spec_rests_on),
+        cmocka_unit_test(the_gateway_says_what_may_end),
         cmocka_unit_test(a_restart_goes_on),
     };
 

@@ -34,6 +34,7 @@ struct instance {
     size_t next;
     int64_t memory_bytes;
     int64_t heard_ms;        /* by our clock */
+    int64_t left_ms;         /* the gateway of functions has let it go; 0: no */
     struct scraped *scraped; /* SYN_AUTOSCALE_METRICS_MAX of them; NULL: nothing was */
 };
 
@@ -163,6 +164,31 @@ srv_loads_forget(struct srv_loads *loads, const char *instance)
     (void)pthread_mutex_lock(&loads->lock);
     (void)syn_map_remove(loads->instances, instance);
     (void)pthread_mutex_unlock(&loads->lock);
+}
+
+void
+srv_loads_left(struct srv_loads *loads, const char *id, int64_t now_ms)
+{
+    struct instance *instance;
+
+    (void)pthread_mutex_lock(&loads->lock);
+    instance = instance_at(loads, id);
+    if (instance != NULL)
+        instance->left_ms = now_ms;
+    (void)pthread_mutex_unlock(&loads->lock);
+}
+
+bool
+srv_loads_has_left(struct srv_loads *loads, const char *id, int64_t since_ms)
+{
+    const struct instance *instance;
+    bool left;
+
+    (void)pthread_mutex_lock(&loads->lock);
+    instance = syn_map_find(loads->instances, id);
+    left = instance != NULL && instance->left_ms != 0 && instance->left_ms >= since_ms;
+    (void)pthread_mutex_unlock(&loads->lock);
+    return left;
 }
 
 /* --- what is scraped of them ------------------------------------------------------------------ */

@@ -27,6 +27,10 @@ struct srv_load_seen {
 bool srv_loads_seen(struct srv_loads *loads, const char *instance, int64_t now_ms,
                     struct srv_load_seen *ret);
 void srv_loads_forget(struct srv_loads *loads, const char *instance);
+/** The gateway of functions passes nothing to it any more, and has nothing under way there. */
+void srv_loads_left(struct srv_loads *loads, const char *instance, int64_t now_ms);
+/** Was that so since then? */
+bool srv_loads_has_left(struct srv_loads *loads, const char *instance, int64_t since_ms);
 void srv_loads_forget_service(struct srv_loads *loads, const char *service);
 /** A number of the whole service, thousandths; it counts for half a minute. "held" is requests that
  *  wait at the door. LIMIT; NOMEM. */

@@ -562,8 +562,8 @@ srv_gateway_metrics(struct syn_server *server, struct syn_buf *out)
 }
 
 int
-srv_gateway_balanced(struct syn_server *server, const json_t *instances, json_t **ret,
-                     struct syn_err *err)
+srv_gateway_balanced(struct syn_server *server, const json_t *service, const json_t *instances,
+                     json_t **ret, struct syn_err *err)
 {
     static const char *const words[] = {[GTW_BUSY] = "busy", [GTW_SERVING] = "serving"};
     const json_t *instance;
@@ -572,7 +572,8 @@ srv_gateway_balanced(struct syn_server *server, const json_t *instances, json_t 
     int rc = SYN_OK;
 
     *ret = NULL;
-    if (server->gateway == NULL || !gtw_works(server->gateway->gtw))
+    if (server->gateway == NULL || !gtw_works(server->gateway->gtw) ||
+        !syn_json_bool(syn_json_at(service, "spec.lb"), "publish", true))
         return SYN_OK;
     balanced = json_object();
     if (balanced == NULL)

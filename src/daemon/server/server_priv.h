@@ -637,10 +637,11 @@ void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
 bool srv_gateway_challenged(struct syn_server *server, const char *host);
 /** What it knows of services or their certificates is old. */
 void srv_gateway_look_again(struct syn_server *server);
-/** What the balancer has of the instances, as the step of services wants it; NULL: there is none.
- *  Owner: *ret is the caller's. */
-SYN_MUST int srv_gateway_balanced(struct syn_server *server, const json_t *instances, json_t **ret,
-                                  struct syn_err *err);
+/** What the balancer has of the service's instances, as the step of services wants it; NULL: none
+ *  serves it, and what calls it otherwise hears of it as from a table. Owner: *ret is the caller's.
+ */
+SYN_MUST int srv_gateway_balanced(struct syn_server *server, const json_t *service,
+                                  const json_t *instances, json_t **ret, struct syn_err *err);
 
 /* --- what nodes hear of services (endpoints.c) --------------------------------------------------
  */
@@ -868,8 +869,10 @@ struct srv_sweeper *srv_sweeper_free(struct srv_sweeper *sweeper);
 SYN_MUST int srv_sweep(struct syn_server *server, int64_t now_ms, struct syn_err *err);
 /** Delete the index entries of an upload's document within `txn`; not the document itself. */
 SYN_MUST int srv_upload_forget(const json_t *doc, struct srv_txn *txn, struct syn_err *err);
-/** NOSPACE when the disk is so full that the platform itself could not go on. */
-SYN_MUST int srv_disk_room(const struct syn_server *server, struct syn_err *err);
+/** NOSPACE when the disk is so full that the platform itself could not go on, or would be with so
+ * many bytes more; 0 where that is not known. */
+SYN_MUST int srv_disk_room(const struct syn_server *server, int64_t more_bytes,
+                           struct syn_err *err);
 /** Remove the folder of an upload; an absent one is fine. */
 void srv_upload_remove(const struct syn_server *server, const char *id);
 
