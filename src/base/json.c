@@ -318,6 +318,31 @@ syn_json_at(const json_t *obj, const char *dotted)
     return (json_t *)(uintptr_t)at;
 }
 
+/* --- copies ---------------------------------------------------------------------------------- */
+
+static json_t *
+whole_take(json_t *copy)
+{
+    if (!short_of_memory)
+        return copy;
+    json_decref(copy);
+    return NULL;
+}
+
+json_t *
+syn_json_copy(const json_t *value)
+{
+    short_of_memory = false;
+    return whole_take(json_copy((json_t *)(uintptr_t)value));
+}
+
+json_t *
+syn_json_deep_copy(const json_t *value)
+{
+    short_of_memory = false;
+    return whole_take(json_deep_copy(value));
+}
+
 /* --- setters --------------------------------------------------------------------------------- */
 
 int
@@ -352,6 +377,19 @@ int
 syn_json_set_bool(json_t *obj, const char *key, bool value, struct syn_err *err)
 {
     return syn_json_set_take(obj, key, json_boolean(value), err);
+}
+
+int
+syn_json_set_missing(json_t *obj, const json_t *more, struct syn_err *err)
+{
+    const char *key;
+    json_t *value;
+    int rc = SYN_OK;
+
+    json_object_foreach ((json_t *)(uintptr_t)more, key, value)
+        if (rc == SYN_OK && json_object_get(obj, key) == NULL)
+            rc = syn_json_set_take(obj, key, json_incref(value), err);
+    return rc;
 }
 
 int

@@ -456,6 +456,42 @@ test_sweep(void **state)
     assert_true(syn_test_sweep_alloc(work, text) >= 50);
 }
 
+/* A copy is whole or none, whatever there was no memory for. */
+static int
+copy(void *arg, struct syn_err *err)
+{
+    SYN_JSON(flat);
+    SYN_JSON(deep);
+    SYN_JSON(filled);
+
+    flat = syn_json_copy(arg);
+    deep = syn_json_deep_copy(arg);
+    filled = json_object();
+    if (flat == NULL || deep == NULL || filled == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no copy");
+    assert_true(json_equal(flat, arg) && json_equal(deep, arg));
+    return syn_json_set_missing(filled, arg, err);
+}
+
+static void
+test_copies_are_whole(void **state)
+{
+    char text[] = SAMPLE;
+    struct syn_err err = {0};
+    SYN_JSON(doc);
+    SYN_JSON(filled);
+
+    (void)state;
+    assert_done(syn_json_parse(text, strlen(text), &doc, &err), &err);
+    assert_true(syn_test_sweep_alloc(copy, doc) >= 30);
+    filled = json_pack("{s:i}", json_object_iter_key(json_object_iter(doc)), -1);
+    assert_done(syn_json_set_missing(filled, doc, &err), &err);
+    assert_int_equal(json_object_size(filled), json_object_size(doc));
+    assert_false(json_equal(filled, doc)); /* what there was stands */
+    assert_null(syn_json_copy(NULL));
+    assert_null(syn_json_deep_copy(NULL));
+}
+
 int
 main(void)
 {
@@ -474,6 +510,7 @@ main(void)
         cmocka_unit_test(test_setters),
         cmocka_unit_test(test_setters_refuse_bad_utf8),
         cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_copies_are_whole),
     };
 
     return cmocka_run_group_tests_name("json", tests, setup, NULL);

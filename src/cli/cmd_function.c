@@ -393,7 +393,7 @@ run_triggers(struct syn_cli *cli)
     if (rc == SYN_OK) {
         const json_t *known = syn_json_at(function, "spec.triggers");
 
-        triggers = known != NULL ? json_deep_copy(known) : json_array();
+        triggers = known != NULL ? syn_json_deep_copy(known) : json_array();
         if (triggers == NULL)
             rc = SYN_FAIL(&err, SYN_E_NOMEM, "no memory for triggers");
     }

@@ -418,7 +418,7 @@ known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
         const json_t *known = json_object_get(json_object_get(service, "spec"), parts[i]);
 
         if (known != NULL)
-            rc = syn_json_set_take(spec, parts[i], json_deep_copy(known), err);
+            rc = syn_json_set_take(spec, parts[i], syn_json_deep_copy(known), err);
     }
     return rc;
 }

@@ -255,7 +255,7 @@ synced(struct watch *watch, struct syn_err *err)
         return SYN_OK;
     if (!watch->begun)
         return begin(watch, first, err);
-    before = json_copy(watch->known);
+    before = syn_json_copy(watch->known);
     if (before == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list");
     json_object_foreach (before, id, resource) {

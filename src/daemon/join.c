@@ -8,7 +8,7 @@ syn_join_payload(const struct syn_join *join, const json_t *request, struct syn_
     SYN_JSON(payload);
     int rc;
 
-    bare = json_copy((json_t *)(uintptr_t)request);
+    bare = syn_json_copy(request);
     if (bare == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a join request");
     (void)json_object_del(bare, "signature");

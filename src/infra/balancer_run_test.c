@@ -271,6 +271,7 @@ test_health(void **state)
     site->backend.health = (struct syn_balancer_health){.check = SYN_BALANCER_CHECK_HTTP,
                                                         .path = "/health",
                                                         .interval_ms = 100,
+                                                        .timeout_ms = 20000, /* a busy machine */
                                                         .rise = 1,
                                                         .fall = 2};
     site->backend.server_count = 2;

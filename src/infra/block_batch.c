@@ -10,7 +10,9 @@
  *
  * Deduplication meets gc in one place: between finding that a block is stored already and relying
  * on it, it must not be collected. A put claims the digest in its batch and looks it up under the
- * shared side of `sweep`; gc reads all claims and deletes under the exclusive side.
+ * shared side of `sweep`; gc reads all claims and deletes under the exclusive side. A commit takes
+ * the shared side, too: gc has looked at what is claimed and not there, and would not know rows
+ * that come before it lists what is to go.
  *
  * What a put has found or written must also outlive its batch until something names it. A guard is
  * a batch that takes over what other batches end with while it is open: gc holds one from before it
@@ -512,10 +514,12 @@ syn_batch_commit(struct syn_batch *batch, struct syn_err *err)
 {
     int rc;
 
+    (void)pthread_rwlock_rdlock(&batch->blocks->sweep);
     (void)pthread_mutex_lock(&batch->lock);
     rc = commit_locked(batch, err);
     batch->failed = batch->failed || rc < 0;
     (void)pthread_mutex_unlock(&batch->lock);
+    (void)pthread_rwlock_unlock(&batch->blocks->sweep);
     return rc;
 }
 

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <synor/infra/content.h>
@@ -446,6 +447,113 @@ no_name_is_left_without_content(void **state)
     }
 }
 
+/* gcs that have had their roots, and begin to look. */
+static atomic_uint asked;
+/* Who writes a block next waits for the next gc, and so long after it. */
+static _Atomic useconds_t late_us;
+static _Thread_local bool collects;
+
+static ssize_t
+late_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
+{
+    useconds_t late = collects ? 0 : atomic_exchange(&late_us, 0);
+    unsigned before = atomic_load(&asked);
+
+    if (late > 0) {
+        while (atomic_load(&asked) == before)
+            (void)usleep(100);
+        (void)usleep(late);
+    }
+    return pwritev(fd, iov, count, offset);
+}
+
+/* With rows that are new for ever a gc takes its time to look at them. */
+static void
+look_long(struct place *place)
+{
+    static const struct syn_content_io late_io = {.pwritev = late_pwritev,
+                                                  .fdatasync = fdatasync,
+                                                  .fsync = fsync,
+                                                  .ftruncate = ftruncate,
+                                                  .renameat2 = renameat2};
+
+    (void)put_bytes(place->store, 1, 1, false);
+    place->store = syn_content_close(place->store);
+    run_sql(place, "INSERT INTO block(digest, codec, pack, offset, stored, size, flags, born, key)"
+                   " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+                   " WHERE i < 60000) SELECT randomblob(32), 85, 1000000, i, 0, 0, 0,"
+                   " 9000000000000, 0 FROM n");
+    place->io = &late_io;
+    reopen(place, NULL, NULL);
+}
+
+struct collector {
+    struct place *place;
+    atomic_bool stop;
+    atomic_uint failures;
+};
+
+static int
+no_roots(void *arg, struct syn_cid *ret_cid, struct syn_err *err)
+{
+    (void)arg;
+    (void)ret_cid;
+    (void)err;
+    atomic_fetch_add(&asked, 1);
+    return 0;
+}
+
+static void *
+collect_all_the_time(void *arg)
+{
+    struct collector *collector = arg;
+
+    collects = true;
+    while (!atomic_load(&collector->stop)) {
+        struct syn_content_gc result;
+        struct syn_err err = {0};
+
+        if (syn_content_gc(collector->place->store, 0, no_roots, NULL, &result, &err) < 0)
+            atomic_fetch_add(&collector->failures, 1);
+    }
+    return NULL;
+}
+
+/* A put that has claimed all of its blocks and ends while gc looks for what is to go. */
+static void
+a_put_may_end_in_the_midst_of_gc(void **state)
+{
+    struct collector collector = {.place = *state};
+    struct syn_content *store;
+    unsigned missing = 0;
+    pthread_t thread;
+
+    look_long(collector.place);
+    store = collector.place->store;
+    assert_int_equal(pthread_create(&thread, NULL, collect_all_the_time, &collector), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        struct syn_content_guard *guard = NULL;
+        struct syn_err err = {0};
+        struct syn_cid cid;
+        bool has = false;
+        unsigned before;
+
+        assert_done(syn_content_guard_new(store, &guard, &err), &err);
+        atomic_store(&late_us, 1000U << i);
+        cid = put_bytes(store, 200000, i + 2, false); /* one block */
+        before = atomic_load(&asked);
+        while (atomic_load(&asked) == before) /* that gc is over */
+            (void)usleep(100);
+        assert_done(syn_content_has_block(store, &cid, &has, &err), &err);
+        missing += !has;
+        syn_content_guard_free(guard);
+    }
+    atomic_store(&collector.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(atomic_load(&collector.failures), 0);
+    assert_int_equal(missing, 0);
+}
+
 /* ---- all at once ----------------------------------------------------------------------------- */
 
 #define THREADS 4
@@ -590,6 +698,7 @@ main(void)
         store_test(guards_keep_what_is_put_under_them),
         store_test(guards_hold_up_no_space),
         store_test(no_name_is_left_without_content),
+        store_test(a_put_may_end_in_the_midst_of_gc),
         store_test(many_threads_share_a_store),
         store_test(reads_go_on_while_packs_are_emptied),
     };

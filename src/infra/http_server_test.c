@@ -404,7 +404,6 @@ test_graceful_stop(void **state)
     int idle = site_dial(site);
     int busy = site_dial(site);
     int stream = site_dial(site);
-    const struct timespec pause = {0, 30000000};
 
     (void)state;
     site_ask(idle, "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -412,7 +411,7 @@ test_graceful_stop(void **state)
     site_ask(stream, "GET /events?mode=quiet HTTP/1.1\r\nHost: x\r\n\r\n");
     site_wait(site, &site->streams_open, 1);
     site_ask(busy, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
-    (void)nanosleep(&pause, NULL);
+    site_wait(site, &site->slow_begun, 1);
     assert_done(syn_loop_post(site->loop, begin_stop, site, NULL, &err), &err);
     assert_int_equal(site_hear_all(idle, answer, sizeof(answer)), 0);
     (void)site_hear_all(busy, answer, sizeof(answer));
@@ -513,7 +512,8 @@ test_tunnel_ends(void **state)
 static void
 test_thousand_connections(void **state)
 {
-    const struct syn_http_limits limits = {.conns_max = 1000};
+    const struct syn_http_limits limits = {
+        .conns_max = 1000, .head_ms = 120000, .idle_ms = 120000}; /* a busy machine */
     struct site *site;
     static int fds[1001];
     static char answer[SITE_ANSWER_SIZE];

@@ -194,7 +194,9 @@ static int
 slow(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const struct timespec pause = {0, 100000000};
+    struct site *site = ctx;
 
+    site_note(site, &site->slow_begun);
     (void)nanosleep(&pause, NULL);
     return hello(req, ctx, err);
 }

@@ -11,7 +11,7 @@
 
 #define SITE_BIG_BYTES   (3 << 20)
 #define SITE_FILE_BYTES  300000
-#define SITE_WAIT_MS     10000
+#define SITE_WAIT_MS     30000
 #define SITE_ANSWER_SIZE 65536
 
 /** What /site_big answers; /file and /pull answer the beginning of it. */
@@ -39,6 +39,7 @@ struct site {
     int64_t upload_dropped;
     int streams_open, streams_closed;
     int pulls_dropped;
+    int slow_begun;
     int send_rc;
     bool stopped;
     struct syn_http_req *parked;

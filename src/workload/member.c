@@ -15,7 +15,7 @@ copy_of(const json_t *given)
     if (state >= 0 && syn_instance_ended((enum syn_instance_phase)state) &&
         syn_json_bool(status, "noted", false))
         return json_incref((json_t *)(uintptr_t)given);
-    return json_deep_copy(given);
+    return syn_json_deep_copy(given);
 }
 
 static int

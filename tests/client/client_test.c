@@ -361,7 +361,7 @@ test_cancel(void **state)
             assert_code(syn_client_follow(client, paths[i], NULL, on_event, &seen, &err),
                         SYN_E_CANCELED, &err);
         assert_int_equal(pthread_join(thread, NULL), 0);
-        assert_true(syn_mono_ms(syn_world_system()) - began < 3000);
+        assert_true(syn_mono_ms(syn_world_system()) - began < 20000);
         assert_code(syn_client_call(client, &call, NULL, &err), SYN_E_CANCELED, &err);
     }
     site_end(site);

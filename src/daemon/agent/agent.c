@@ -84,9 +84,9 @@ describe(struct syn_agent *agent, json_t **ret, struct syn_err *err)
     if (rc == SYN_OK && *agent->region != '\0')
         rc = syn_json_set_str(body, "region", agent->region, err);
     if (rc == SYN_OK && agent->labels != NULL)
-        rc = syn_json_set_take(body, "labels", json_deep_copy(agent->labels), err);
+        rc = syn_json_set_take(body, "labels", syn_json_deep_copy(agent->labels), err);
     if (rc == SYN_OK && agent->offer != NULL)
-        rc = syn_json_set_take(body, "offer", json_deep_copy(agent->offer), err);
+        rc = syn_json_set_take(body, "offer", syn_json_deep_copy(agent->offer), err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(body, "key_id", syn_key_id(agent->key), err);
     if (rc == SYN_OK)

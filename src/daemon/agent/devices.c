@@ -178,7 +178,7 @@ agt_devices_report(struct syn_agent *agent, json_t **ret, struct syn_err *err)
 
     (void)pthread_mutex_lock(&agent->lock);
     known = agent->devices != NULL;
-    *ret = known ? json_deep_copy(agent->devices) : NULL;
+    *ret = known ? syn_json_deep_copy(agent->devices) : NULL;
     (void)pthread_mutex_unlock(&agent->lock);
     return known && *ret == NULL ? SYN_FAIL(err, SYN_E_NOMEM, "no memory for the inventory")
                                  : SYN_OK;

@@ -44,7 +44,7 @@ agt_doc_new(const json_t *json)
     if (doc == NULL)
         return NULL;
     atomic_init(&doc->refs, 1);
-    doc->json = json_deep_copy(json);
+    doc->json = syn_json_deep_copy(json);
     return doc->json != NULL ? doc : agt_doc_unref(doc);
 }
 
@@ -576,7 +576,7 @@ keep_ended(struct agt_instance *instance, struct syn_err *err)
     SYN_JSON(ended);
     json_t *status;
 
-    ended = json_deep_copy(doc->json);
+    ended = syn_json_deep_copy(doc->json);
     status = json_object_get(ended, "status");
     if (already_ended(doc->json))
         return keep_doc(instance, doc->json, err);

@@ -153,7 +153,7 @@ agt_mesh_put(struct agt_mesh *mesh, const json_t *service, struct syn_err *err)
 
     if (letter == NULL)
         return SYN_E_NOMEM;
-    letter->doc = json_deep_copy(service);
+    letter->doc = syn_json_deep_copy(service);
     if (letter->doc == NULL) {
         (void)letter_free(letter);
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh");

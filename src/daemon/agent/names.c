@@ -126,7 +126,7 @@ read_service(const struct agt_names *names, const json_t *doc, struct service **
         inet_pton(AF_INET, syn_json_str(doc, "address", ""), service->virtual4) == 1;
     service->has_virtual6 = syn_mesh_address6(syn_json_str(doc, "address", ""), address6) &&
                             inet_pton(AF_INET6, address6, service->virtual6) == 1;
-    service->allow = json_deep_copy(json_object_get(json_object_get(doc, "mesh"), "allow"));
+    service->allow = syn_json_deep_copy(json_object_get(json_object_get(doc, "mesh"), "allow"));
     service->port = port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
     json_array_foreach (endpoints, i, endpoint) {
         struct replica replica;

@@ -54,7 +54,7 @@ agt_saving_new(struct agt_instance *instance, const json_t *doc, const char *key
     saving->runtime = instance->runtime;
     saving->made_by = instance->made_by;
     (void)syn_str_copy(saving->key, sizeof(saving->key), key);
-    saving->doc = json_deep_copy(doc);
+    saving->doc = syn_json_deep_copy(doc);
     if (saving->doc == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a snapshot");
     rc = agt_wish_make(instance, saving->doc, &saving->wish, err);

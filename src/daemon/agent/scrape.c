@@ -85,7 +85,7 @@ agt_scrape_want(struct agt_scrape **scrape, const json_t *wanted, uint16_t port,
     if (fresh == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to read metrics");
     fresh->probe = (struct agt_probe)AGT_PROBE_INIT;
-    fresh->wanted = json_deep_copy(wanted); /* the document is shared with other threads */
+    fresh->wanted = syn_json_deep_copy(wanted); /* the document is shared with other threads */
     if (fresh->wanted == NULL) {
         (void)agt_scrape_free(fresh);
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to read metrics");

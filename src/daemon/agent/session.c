@@ -622,7 +622,7 @@ agt_session_take(struct syn_agent *agent, const json_t *ask)
 
     agt_sessions_reap(agent);
     if (session != NULL)
-        session->ask = json_deep_copy(ask);
+        session->ask = syn_json_deep_copy(ask);
     if (session == NULL || session->ask == NULL) {
         (void)session_free(session);
         return; /* the server tells that nobody came */

@@ -203,7 +203,7 @@ config_of(const json_t *doc, json_t **ret, struct syn_err *err)
     static const char *const moving[] = {"state", "weight", "endpoints", "service"};
     SYN_JSON(config);
 
-    config = json_copy((json_t *)(uintptr_t)doc);
+    config = syn_json_copy(doc);
     if (config == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a version");
     for (size_t i = 0; i < SYN_LEN(moving); i++)

@@ -444,7 +444,7 @@ read_invoice(const json_t *bill, struct syn_invoice **ret_invoice, struct syn_er
     static const char *const envelope[] = {"state", "reason", "message"};
     SYN_JSON(figures);
 
-    figures = json_copy(syn_document_status(bill));
+    figures = syn_json_copy(syn_document_status(bill));
     if (figures == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
     for (size_t i = 0; i < SYN_LEN(envelope); i++)

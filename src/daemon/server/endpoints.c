@@ -208,7 +208,7 @@ add_mesh(const struct syn_server *server, const json_t *doc, json_t *brief, stru
                        syn_mesh_uri(server->cluster, &party, uri), "name",
                        syn_mesh_name(&party, name), "protocol",
                        syn_service_protocol_name(spec.lb.protocol), "allow",
-                       allow != NULL ? json_deep_copy(allow) : json_pack("[s]", "own"));
+                       allow != NULL ? syn_json_deep_copy(allow) : json_pack("[s]", "own"));
     if (rc == SYN_OK)
         rc = syn_json_set_take(brief, "mesh", mesh, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(policy); i++) {
@@ -239,7 +239,8 @@ abridge(struct syn_server *server, json_t *doc, struct syn_err *err)
         rc = add_fronts(server, endpoints, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(brief, "endpoints",
-                               endpoints != NULL ? json_deep_copy(endpoints) : json_array(), err);
+                               endpoints != NULL ? syn_json_deep_copy(endpoints) : json_array(),
+                               err);
     if (rc == SYN_OK)
         rc = srv_account_name(server, syn_json_str(doc, "account", ""), brief, err);
     if (rc == SYN_OK)

@@ -30,7 +30,7 @@ srv_event(struct syn_server *server, struct srv_txn *txn, const char *job, const
     SYN_JSON(doc);
     int rc;
 
-    doc = json_copy((json_t *)(uintptr_t)event);
+    doc = syn_json_copy(event);
     if (doc == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an event");
     rc = syn_json_set_i64(doc, "seq", seq, err);

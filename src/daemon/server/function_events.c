@@ -663,7 +663,7 @@ add_trigger(struct srv_events *events, const json_t *function, const json_t *row
     trigger->refs = 1;
     trigger->batch = syn_json_i64(row, "batch", 1);
     trigger->skip = syn_str_eq(syn_json_str(row, "missed", ""), "skip");
-    trigger->payload = json_deep_copy(json_object_get(row, "payload"));
+    trigger->payload = syn_json_deep_copy(json_object_get(row, "payload"));
     (void)syn_str_copy(trigger->function, sizeof(trigger->function), syn_document_id(function));
     (void)syn_str_copy(trigger->account, sizeof(trigger->account),
                        syn_json_str(function, "account", ""));

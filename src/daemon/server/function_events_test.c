@@ -14,7 +14,7 @@
 
 #include "function_calls_priv.h"
 
-#define WAITS 800 /* of 10 ms */
+#define WAITS 3000 /* of 10 ms */
 
 /* The played gateway. */
 struct gateway {

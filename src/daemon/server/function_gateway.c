@@ -278,7 +278,7 @@ add_routes(const json_t *function, json_t *out, struct syn_err *err)
 
     json_array_foreach (json_object_get(syn_document_spec(function), "triggers"), i, trigger)
         if (rc == SYN_OK && syn_str_eq(syn_json_str(trigger, "type", ""), "http"))
-            rc = syn_json_append_take(list, json_deep_copy(trigger), err);
+            rc = syn_json_append_take(list, syn_json_deep_copy(trigger), err);
     return rc;
 }
 
@@ -532,8 +532,8 @@ take_invocation(struct syn_server *server, struct srv_txn *txn, const char *key,
 
     if (rc == SRV_ABSENT)
         return srv_txn_put(txn, key, row, err);
-    if (rc == SYN_OK && json_object_update_missing(known, (json_t *)(uintptr_t)row) != 0)
-        rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for an invocation");
+    if (rc == SYN_OK)
+        rc = syn_json_set_missing(known, row, err);
     return rc < 0 ? rc : srv_txn_replace(txn, key, revision, known, err);
 }
 

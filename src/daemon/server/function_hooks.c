@@ -71,7 +71,7 @@ wanted_hooks(struct syn_server *server, const json_t *spec, const json_t *before
         json_decref(list);
     json_array_foreach (json_object_get(spec, "triggers"), i, trigger)
         if (rc == SYN_OK && is_hook(trigger))
-            rc = syn_json_append_take(list, json_deep_copy(trigger), err);
+            rc = syn_json_append_take(list, syn_json_deep_copy(trigger), err);
     *ret = NULL;
     if (rc < 0 || json_array_size(list) == 0)
         return rc;

@@ -89,7 +89,7 @@ fill(struct syn_server *server, struct making *making, struct syn_err *err)
                        (json_int_t)(ttl_ms > 0 ? now_ms + ttl_ms : 0), "created_at",
                        syn_format_time(now_ms, at));
     if (rc == SYN_OK && functions != NULL)
-        rc = syn_json_set_take(making->doc, "functions", json_deep_copy(functions), err);
+        rc = syn_json_set_take(making->doc, "functions", syn_json_deep_copy(functions), err);
     return rc;
 }
 

@@ -88,7 +88,7 @@ srv_service_restart(struct syn_server *server, struct srv_txn *txn, const char *
         service, current,
         &(struct syn_service_new){.image_cid = syn_json_str(current, "image_cid", ""),
                                   .now_ms = syn_wall_ms(server->world)},
-        json_deep_copy(syn_document_spec(service)), false, &version, err);
+        syn_json_deep_copy(syn_document_spec(service)), false, &version, err);
     return rc < 0 ? rc : write_both(txn, revision, service, version, err);
 }
 

@@ -330,7 +330,7 @@ int
 srv_prewarm_plan(struct syn_server *server, const json_t *spec, json_t *plan, struct syn_err *err)
 {
     const struct syn_zone_source zones = srv_loads_zones(server->loads);
-    json_t *list = json_deep_copy(json_object_get(spec, "warmup")), *row;
+    json_t *list = syn_json_deep_copy(json_object_get(spec, "warmup")), *row;
     size_t i;
     int rc;
 

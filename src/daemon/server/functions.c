@@ -222,7 +222,7 @@ wanted_spec(struct syn_server *server, struct change *change, struct syn_err *er
     const json_t *before = change->function != NULL ? syn_document_spec(change->function) : NULL;
     int rc = SYN_OK;
 
-    change->spec = json_deep_copy(change->by_name ? given : before);
+    change->spec = syn_json_deep_copy(change->by_name ? given : before);
     if (change->spec == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a spec");
     if (!change->by_name)

@@ -12,7 +12,7 @@
 #include "loads_priv.h"
 #include "usage_testing.h"
 
-#define WAITS 500 /* of 10 ms */
+#define WAITS 3000 /* of 10 ms */
 
 static struct syn_client *
 with_money(struct house *house, const char *account)

@@ -99,7 +99,7 @@ srv_meshes_report(struct syn_server *server, const char *node, const json_t *pai
         return rc;
     told = syn_calloc(1, sizeof(*told));
     if (told != NULL)
-        told->pairs = json_deep_copy(pairs);
+        told->pairs = syn_json_deep_copy(pairs);
     if (told == NULL || told->pairs == NULL) {
         told_free(told);
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh");
@@ -228,7 +228,7 @@ add_call(void *arg, const char *node, const json_t *pair, struct syn_err *err)
     if (!syn_str_eq(syn_json_str(pair, "callee", ""), reading->name) &&
         !syn_str_eq(syn_json_str(pair, "caller", ""), reading->name))
         return SYN_OK;
-    copy = json_deep_copy(pair);
+    copy = syn_json_deep_copy(pair);
     if (copy == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh");
     rc = syn_json_set_str(copy, "node", node, err);
@@ -314,11 +314,12 @@ get_mesh(struct syn_http_req *req, void *ctx, struct syn_err *err)
                                     .service = syn_json_str(service, "name", "")};
     allow = syn_mesh_allow(syn_document_spec(service));
     reading = (struct reading){syn_mesh_name(&party, name), json_array()};
-    rc = syn_json_pack(
-        &answer, err, "{s:s, s:s, s:s, s:s, s:o, s:o}", "id", syn_document_id(service), "address",
-        syn_json_str(syn_document_status(service), SRV_VIRTUAL, ""), "name", name, "identity",
-        syn_mesh_uri(server->cluster, &party, uri), "allow",
-        allow != NULL ? json_deep_copy(allow) : json_pack("[s]", "own"), "calls", reading.calls);
+    rc = syn_json_pack(&answer, err, "{s:s, s:s, s:s, s:s, s:o, s:o}", "id",
+                       syn_document_id(service), "address",
+                       syn_json_str(syn_document_status(service), SRV_VIRTUAL, ""), "name", name,
+                       "identity", syn_mesh_uri(server->cluster, &party, uri), "allow",
+                       allow != NULL ? syn_json_deep_copy(allow) : json_pack("[s]", "own"), "calls",
+                       reading.calls);
     if (rc == SYN_OK)
         rc = add_policy(answer, json_object_get(syn_document_spec(service), "mesh"), err);
     if (rc == SYN_OK)

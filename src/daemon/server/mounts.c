@@ -176,7 +176,7 @@ srv_volumes_bind(struct syn_server *server, struct srv_txn *txn, const char *acc
 
         if (rc < 0)
             break;
-        doc = json_deep_copy(volume);
+        doc = syn_json_deep_copy(volume);
         if (doc == NULL)
             return SYN_FAIL(err, SYN_E_NOMEM, "no memory for volumes");
         rc = syn_json_set_take(doc, "node", json_incref(node), err);

@@ -97,7 +97,7 @@ set_models(const struct offer_change *change, const json_t *node, json_t *offer,
     if (json_object_size(given) == 0)
         return SYN_OK;
     models = json_object_get(offer, "gpu_hour") != NULL
-                 ? json_copy(json_object_get(offer, "gpu_hour"))
+                 ? syn_json_copy(json_object_get(offer, "gpu_hour"))
                  : json_object();
     if (models == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an offer");
@@ -163,7 +163,7 @@ apply_offer(void *arg, json_t *node, struct syn_err *err)
 
     if (rc < 0)
         return rc;
-    offer = known != NULL && !reset ? json_deep_copy(known) : json_object();
+    offer = known != NULL && !reset ? syn_json_deep_copy(known) : json_object();
     if (offer == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an offer");
     rc = set_plain(change, offer, err);

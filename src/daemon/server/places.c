@@ -50,7 +50,7 @@ apply_labels(void *arg, json_t *node, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_FORBIDDEN, "node %s belongs to another provider",
                         syn_document_id(node));
     labels = json_object_get(spec, "labels") != NULL
-                 ? json_deep_copy(json_object_get(spec, "labels"))
+                 ? syn_json_deep_copy(json_object_get(spec, "labels"))
                  : json_object();
     if (labels == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for labels");

@@ -386,7 +386,7 @@ srv_unpublish(struct syn_server *server, struct srv_txn *txn, const json_t *serv
     SYN_JSON(copy);
     int rc;
 
-    copy = json_deep_copy(service);
+    copy = syn_json_deep_copy(service);
     if (copy == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a service");
     forget_certificates(server, syn_document_id(service));

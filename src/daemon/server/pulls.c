@@ -291,7 +291,7 @@ describe(const struct pull *pull, json_t **ret, struct syn_err *err)
                            "layers_done", (int)progress->layers_done);
 
     if (rc == SYN_OK && pull->image != NULL)
-        rc = syn_json_set_take(doc, "image", json_deep_copy(pull->image), err);
+        rc = syn_json_set_take(doc, "image", syn_json_deep_copy(pull->image), err);
     if (rc == SYN_OK && pull->rc < 0) {
         rc = syn_json_pack(&error, err, "{s:s, s:s}", "code", syn_err_info(pull->rc)->wire,
                            "message", pull->err.msg);

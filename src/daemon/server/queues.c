@@ -186,7 +186,7 @@ put_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct sy
         rc = check_rules(server, txn, making, err);
     if (rc < 0)
         return rc;
-    *srv_again(&making->doc) = json_deep_copy(syn_http_req_json(making->req));
+    *srv_again(&making->doc) = syn_json_deep_copy(syn_http_req_json(making->req));
     rc = syn_json_set_str(making->doc, "name", making->name, err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(
@@ -459,7 +459,7 @@ struct receiving {
 static int
 give(struct receiving *receiving, const json_t *message, const char *receipt, struct syn_err *err)
 {
-    json_t *item = json_deep_copy(message);
+    json_t *item = syn_json_deep_copy(message);
     int rc = item ? syn_json_set_str(item, "receipt", receipt, err)
                   : SYN_FAIL(err, SYN_E_NOMEM, "no memory for a message");
 

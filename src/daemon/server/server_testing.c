@@ -169,7 +169,7 @@ tenant(struct house *house, const char *name, const char *scope)
 void
 await_token(struct syn_client *client)
 {
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 3000; i++) {
         if (call(client, "GET", "/v1/prices", NULL, NULL, NULL) != SYN_E_UNAUTHENTICATED)
             return;
         (void)usleep(10000);
@@ -180,7 +180,7 @@ await_token(struct syn_client *client)
 void
 await_refusal(struct syn_client *client)
 {
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 3000; i++) {
         if (call(client, "GET", "/v1/prices", NULL, NULL, NULL) == SYN_E_UNAUTHENTICATED)
             return;
         (void)usleep(10000);

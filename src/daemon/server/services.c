@@ -472,7 +472,7 @@ renew_one(struct syn_server *server, struct srv_txn *txn, json_t *service, const
         service, current,
         &(struct syn_service_new){.image_cid = syn_json_str(current, "image_cid", ""),
                                   .now_ms = syn_wall_ms(server->world)},
-        json_deep_copy(syn_document_spec(service)), true, &change.version, err);
+        syn_json_deep_copy(syn_document_spec(service)), true, &change.version, err);
     (void)snprintf(message, sizeof(message), "The secret %s was set anew.", secret);
     if (rc == SYN_OK)
         rc = srv_event_say(server, txn, syn_document_id(service), "updated", message, err);
@@ -510,7 +510,7 @@ srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn, const 
 static int
 copy_spec(const json_t *spec, json_t **ret, struct syn_err *err)
 {
-    *ret = json_deep_copy(spec);
+    *ret = syn_json_deep_copy(spec);
     return *ret != NULL ? SYN_OK : SYN_FAIL(err, SYN_E_NOMEM, "no memory for a spec");
 }
 

@@ -275,7 +275,7 @@ watch(void *arg)
 static void
 await_flag(const atomic_bool *flag, const char *what)
 {
-    for (int i = 0; i < 1000 && !atomic_load(flag); i++)
+    for (int i = 0; i < 3000 && !atomic_load(flag); i++)
         (void)usleep(10000);
     if (!atomic_load(flag))
         fail_msg("%s", what);

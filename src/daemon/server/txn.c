@@ -177,7 +177,7 @@ srv_txn_put(struct srv_txn *txn, const char *key, const json_t *doc, struct syn_
     int rc;
 
     if (json_object_get(doc, "revision") != NULL) {
-        copy = json_copy((json_t *)(uintptr_t)doc);
+        copy = syn_json_copy(doc);
         if (copy == NULL)
             return SYN_FAIL(err, SYN_E_NOMEM, "no memory for %s", key);
         rc = syn_json_set_i64(copy, "revision", 0, err);

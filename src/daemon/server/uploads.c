@@ -588,7 +588,7 @@ commit_documents(struct syn_server *server, struct srv_txn *txn, void *arg, stru
         rc = keep_pin(server, txn, committing, err);
     if (rc < 0)
         return rc;
-    before = json_copy(committing->doc);
+    before = syn_json_copy(committing->doc);
     if (before == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an upload");
     (void)json_object_del(before, "answer");

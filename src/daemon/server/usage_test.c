@@ -16,7 +16,7 @@ take_up(struct run *run)
 {
     char path[128];
 
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 3000; i++) {
         SYN_JSON(job);
 
         (void)snprintf(path, sizeof(path), "/v1/training/%s", run->job);
@@ -67,7 +67,7 @@ await_bill(const struct run *run, int64_t number)
 {
     char path[128];
 
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 3000; i++) {
         json_t *bill = NULL;
 
         (void)snprintf(path, sizeof(path), "/v1/bills/%s", run->job);

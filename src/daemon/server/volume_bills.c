@@ -52,7 +52,7 @@ sizes_until(const json_t *meter, int64_t now_ms, json_t **ret, struct syn_err *e
     SYN_JSON(sizes);
     int rc = SYN_OK;
 
-    sizes = json_deep_copy(json_object_get(meter, "sizes"));
+    sizes = syn_json_deep_copy(json_object_get(meter, "sizes"));
     if (sizes == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for what a volume is charged for");
     (void)snprintf(size, sizeof(size), "%lld", (long long)syn_json_i64(meter, "size_bytes", 0));

@@ -215,7 +215,7 @@ make_answer(struct syn_server *server, struct making *making, const json_t *doc,
     json_t **answer = srv_again(&making->answer);
     int rc;
 
-    *answer = json_deep_copy(doc);
+    *answer = syn_json_deep_copy(doc);
     if (*answer == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a volume");
     rc = complete(server, making->account, *answer, err);

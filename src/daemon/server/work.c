@@ -228,7 +228,7 @@ srv_work_lay_over(json_t *spec, const json_t *given, struct syn_err *err)
         if (rc == SYN_OK && json_is_null(value))
             (void)json_object_del(spec, name);
         else if (rc == SYN_OK)
-            rc = syn_json_set_take(spec, name, json_deep_copy(value), err);
+            rc = syn_json_set_take(spec, name, syn_json_deep_copy(value), err);
     }
     return rc;
 }

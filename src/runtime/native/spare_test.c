@@ -74,7 +74,7 @@ count_loops(void)
 static void
 await_no_loops(void)
 {
-    for (int i = 0; i < 200 && count_loops() > 0; i++)
+    for (int i = 0; i < 3000 && count_loops() > 0; i++)
         (void)usleep(10000);
     assert_int_equal(count_loops(), 0);
 }

@@ -85,7 +85,7 @@ count_leftovers(void)
 static void
 await_nothing_left(void)
 {
-    for (int i = 0; i < 300 && count_leftovers() > 0; i++)
+    for (int i = 0; i < 3000 && count_leftovers() > 0; i++)
         (void)usleep(10000);
     (void)syn_child_reap_orphans();
     assert_int_equal(count_leftovers(), 0);
@@ -120,19 +120,21 @@ static void
 cut_off_trials_are_swept(void **state)
 {
     static const int after_ms[TURNS] = {5, 15, 30, 60, 120};
+    int later_ms = after_ms[TURNS - 1];
     struct syn_native *native = open_native();
     enum syn_sandbox sandbox = usable(native);
     struct syn_err err = {0};
     unsigned seen = 0;
 
     (void)state;
-    for (size_t i = 0; i < TURNS; i++) {
-        cut_off_trial(sandbox, after_ms[i]);
+    /* On a busy machine none may be so far by then: later ones are. */
+    for (size_t i = 0; i < TURNS || (seen == 0 && later_ms < 8000); i++) {
+        cut_off_trial(sandbox, i < TURNS ? after_ms[i] : (later_ms *= 2));
         seen += count_leftovers() > 0;
         assert_done(syn_native_sweep(native, &err), &err);
         await_nothing_left();
     }
-    print_message("%u of %d trials left something\n", seen, TURNS);
+    print_message("%u trials left something\n", seen);
     assert_true(seen > 0);
     (void)syn_native_free(native);
 }

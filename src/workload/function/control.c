@@ -110,8 +110,8 @@ step_read(const struct syn_function_view *view, struct step *ret, struct syn_err
 {
     ret->view = view;
     ret->effects.wake_at_ms = SYN_DOCUMENT_NONE;
-    ret->function = json_deep_copy(view->function);
-    ret->versions = json_deep_copy(view->versions);
+    ret->function = syn_json_deep_copy(view->function);
+    ret->versions = syn_json_deep_copy(view->versions);
     ret->effects.versions = json_array();
     ret->effects.dropped = json_array();
     ret->effects.create = json_array();

@@ -301,9 +301,9 @@ set_texts(const struct making *making, struct syn_err *err)
         rc = syn_json_set_str(making->service, "isolation", syn_isolation_name(spec->isolation),
                               err);
     if (rc == SYN_OK && spec->env)
-        rc = syn_json_set_take(making->service, "env", json_deep_copy(spec->env), err);
+        rc = syn_json_set_take(making->service, "env", syn_json_deep_copy(spec->env), err);
     if (rc == SYN_OK && spec->secrets)
-        rc = syn_json_set_take(making->service, "secrets", json_deep_copy(spec->secrets), err);
+        rc = syn_json_set_take(making->service, "secrets", syn_json_deep_copy(spec->secrets), err);
     return rc;
 }
 

@@ -208,7 +208,7 @@ syn_function_spec_keep(json_t *spec, const json_t *function, struct syn_err *err
         const json_t *value = json_object_get(function, kept[i]);
 
         if (value != NULL)
-            rc = syn_json_set_take(spec, kept[i], json_deep_copy(value), err);
+            rc = syn_json_set_take(spec, kept[i], syn_json_deep_copy(value), err);
         else
             (void)json_object_del(spec, kept[i]);
     }

@@ -42,7 +42,8 @@ version_make(const json_t *function, int64_t number, const struct syn_function_n
                        "image_cid", made->image_cid, "service", service, "state", "preparing",
                        "message", "", "revision", 0);
     if (rc == SYN_OK)
-        rc = syn_json_set_take(version, "spec", json_deep_copy(syn_document_spec(function)), err);
+        rc = syn_json_set_take(version, "spec", syn_json_deep_copy(syn_document_spec(function)),
+                               err);
     if (rc == SYN_OK)
         rc = syn_document_set_time(version, "created_at", made->now_ms, err);
     if (rc == SYN_OK)
@@ -196,7 +197,7 @@ want_version(json_t *function, const json_t *version, struct syn_err *err)
     SYN_JSON(spec);
     int rc;
 
-    spec = json_deep_copy(json_object_get(version, "spec"));
+    spec = syn_json_deep_copy(json_object_get(version, "spec"));
     if (spec == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a spec");
     rc = syn_function_spec_keep(spec, syn_document_spec(function), err);
@@ -264,7 +265,7 @@ syn_function_traffic(json_t *function, const json_t *versions, const json_t *tra
     /* What was wanted before is not to take over by itself. */
     if (rc == SYN_OK)
         rc = want_version(function, syn_document_version(versions, largest), err);
-    return rc < 0 ? rc : syn_json_set_take(status, "traffic", json_deep_copy(traffic), err);
+    return rc < 0 ? rc : syn_json_set_take(status, "traffic", syn_json_deep_copy(traffic), err);
 }
 
 int

@@ -131,7 +131,7 @@ take_container_ports(const struct manifest_at *at, json_t *value, struct syn_err
         if (rc < 0)
             return rc;
     }
-    return syn_json_set_take(at->item, "ports", json_deep_copy(value), err);
+    return syn_json_set_take(at->item, "ports", syn_json_deep_copy(value), err);
 }
 
 static int
@@ -636,7 +636,7 @@ take_pod(const struct manifest_at *at, json_t *value, struct syn_err *err)
 static int
 take_labels(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
-    return syn_json_set_take(at->item, "labels", json_deep_copy(value), err);
+    return syn_json_set_take(at->item, "labels", syn_json_deep_copy(value), err);
 }
 
 static int

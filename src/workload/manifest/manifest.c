@@ -364,7 +364,7 @@ read_own(const struct manifest_at *at, json_t *document, struct syn_err *err)
                         at->path);
     rc = manifest_item(at, kind, name, &made, err);
     if (rc == SYN_OK)
-        rc = syn_json_set_take(made.item, "spec", json_deep_copy(spec), err);
+        rc = syn_json_set_take(made.item, "spec", syn_json_deep_copy(spec), err);
     return rc;
 }
 

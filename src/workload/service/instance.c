@@ -58,7 +58,7 @@ make_env(const struct replica *replica, json_t **ret, struct syn_err *err)
     SYN_JSON(env);
     int rc = SYN_OK;
 
-    env = json_deep_copy(replica->spec.env);
+    env = syn_json_deep_copy(replica->spec.env);
     if (!env)
         return SYN_FAIL(err, SYN_E_NOMEM, "making an environment: out of memory");
     if (replica->spec.port > 0) {
@@ -157,7 +157,7 @@ spec_parts(const struct replica *replica, json_t *spec, struct syn_err *err)
     for (size_t i = 0; i < SYN_LEN(copied) && rc == SYN_OK; i++)
         if (json_object_get(given, copied[i])) /* not all have all */
             rc = syn_json_set_take(spec, copied[i],
-                                   json_deep_copy(json_object_get(given, copied[i])), err);
+                                   syn_json_deep_copy(json_object_get(given, copied[i])), err);
     if (rc == SYN_OK)
         rc = syn_json_pack(
             &part, err, "{s:I, s:I, s:I, s:I, s:s, s:I, s:i}", "cpu_millicores",
@@ -227,7 +227,7 @@ service_instance_make(const struct service_replica_new *made, json_t **ret, stru
         rc = syn_json_set_str(spec, "start", syn_json_str(replica.spec.function, "start", "cold"),
                               err);
     if (rc == SYN_OK && made->lease)
-        rc = syn_json_set_take(spec, "lease", json_deep_copy(made->lease), err);
+        rc = syn_json_set_take(spec, "lease", syn_json_deep_copy(made->lease), err);
     if (rc == SYN_OK)
         rc = syn_document_make_take(&new_doc, SYN_TAKE(spec), &doc, err);
     if (rc == SYN_OK)
@@ -261,7 +261,8 @@ service_endpoint_add(const json_t *doc, const struct service_endpoint *endpoint,
         syn_json_str(status, "runtime", ""));
 
     if (rc == SYN_OK && json_is_object(json_object_get(status, "start")))
-        rc = syn_json_set_take(row, "start", json_deep_copy(json_object_get(status, "start")), err);
+        rc = syn_json_set_take(row, "start", syn_json_deep_copy(json_object_get(status, "start")),
+                               err);
     if (rc == SYN_OK && endpoint->ready && endpoint->weight > 0)
         rc = syn_json_set_i64(row, "weight", endpoint->weight, err);
     if (rc < 0) {

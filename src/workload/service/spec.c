@@ -226,7 +226,7 @@ syn_service_spec_adopt(json_t *spec, const json_t *from, struct syn_err *err)
         json_t *value = json_object_get(from, spec_fields[i].name);
 
         if (value && !is_kept(spec_fields[i].name))
-            rc = syn_json_set_take(spec, spec_fields[i].name, json_deep_copy(value), err);
+            rc = syn_json_set_take(spec, spec_fields[i].name, syn_json_deep_copy(value), err);
     }
     return rc;
 }

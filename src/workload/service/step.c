@@ -129,11 +129,11 @@ service_step_read(const struct syn_service_view *view, struct step *step, struct
     step->view = view;
     step->wake_at_ms = SYN_DOCUMENT_NONE;
     step->retry_ms = SYN_DOCUMENT_NONE;
-    step->service = json_deep_copy(view->service);
+    step->service = syn_json_deep_copy(view->service);
     step->created = json_array();
     step->events = json_array();
     step->forgotten = json_array();
-    step->volumes = view->volumes ? json_deep_copy(view->volumes) : json_object();
+    step->volumes = view->volumes ? syn_json_deep_copy(view->volumes) : json_object();
     step->bound = json_object();
     if (!step->volumes || !step->bound || !step->service || !step->created || !step->events ||
         !step->forgotten)

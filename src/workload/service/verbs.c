@@ -26,7 +26,7 @@ version_make(int64_t number, const json_t *spec, const struct syn_service_new *c
                            change->image_cid);
 
     if (rc == SYN_OK)
-        rc = syn_json_set_take(version, "spec", json_deep_copy(spec), err);
+        rc = syn_json_set_take(version, "spec", syn_json_deep_copy(spec), err);
     if (rc == SYN_OK)
         rc = syn_document_set_time(version, "created_at", change->now_ms, err);
     if (rc < 0)

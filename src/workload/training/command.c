@@ -60,14 +60,14 @@ syn_training_hyperparameters(const json_t *spec, json_t **ret, struct syn_err *e
     int rc = SYN_OK;
     SYN_JSON(values);
 
-    values = json_deep_copy(json_object_get(spec, "hyperparameters"));
+    values = syn_json_deep_copy(json_object_get(spec, "hyperparameters"));
     if (!values)
         return SYN_FAIL(err, SYN_E_NOMEM, "copying hyperparameters: out of memory");
     for (size_t i = 0; i < SYN_LEN(named) && rc == SYN_OK; i++) {
         json_t *value = json_object_get(spec, named[i]);
 
         if (value)
-            rc = syn_json_set_take(values, named[i], json_deep_copy(value), err);
+            rc = syn_json_set_take(values, named[i], syn_json_deep_copy(value), err);
     }
     if (rc == SYN_OK && interval > 0)
         rc = syn_json_set_i64(values, "checkpoint_interval", interval, err);
@@ -124,7 +124,7 @@ make_argv(const struct syn_training_spec *spec, json_t **ret, struct syn_err *er
         rc = syn_json_append_take(argv, json_string(entry), err);
     json_array_foreach (spec->args, i, arg) {
         if (rc == SYN_OK)
-            rc = syn_json_append_take(argv, json_deep_copy(arg), err);
+            rc = syn_json_append_take(argv, syn_json_deep_copy(arg), err);
     }
     if (rc < 0)
         return rc;
@@ -206,7 +206,7 @@ make_env(const struct rank *rank, json_t **ret, struct syn_err *err)
     SYN_JSON(env);
     int rc;
 
-    env = json_deep_copy(rank->spec.env);
+    env = syn_json_deep_copy(rank->spec.env);
     if (!env)
         return SYN_FAIL(err, SYN_E_NOMEM, "making an environment: out of memory");
     rc = env_torchrun(rank, env, err);
@@ -426,7 +426,7 @@ syn_training_instance_make(const json_t *job, const struct syn_placement *placem
     if (rc == SYN_OK && number == 0 && *rank.spec.group)
         rc = syn_json_set_str(spec, "group", rank.spec.group, err);
     if (rc == SYN_OK && lease)
-        rc = syn_json_set_take(spec, "lease", json_deep_copy(lease), err);
+        rc = syn_json_set_take(spec, "lease", syn_json_deep_copy(lease), err);
     if (rc == SYN_OK)
         rc = syn_document_make_take(&new_doc, SYN_TAKE(spec), &doc, err);
     if (rc == SYN_OK)

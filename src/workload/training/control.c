@@ -115,7 +115,7 @@ step_read(const struct syn_training_view *view, struct step *step, struct syn_er
 
     step->view = view;
     step->wake_at_ms = SYN_DOCUMENT_NONE;
-    step->job = json_deep_copy(view->job);
+    step->job = syn_json_deep_copy(view->job);
     step->created = json_array();
     step->events = json_array();
     if (!step->job || !step->created || !step->events)
@@ -164,7 +164,7 @@ note_copy(struct step *step, const char *key, const json_t *value, struct syn_er
 {
     if (!value || json_equal(json_object_get(step->status, key), value))
         return SYN_OK;
-    return syn_json_set_take(step->status, key, json_deep_copy(value), err);
+    return syn_json_set_take(step->status, key, syn_json_deep_copy(value), err);
 }
 
 /* How many tenths of the way are done; -1 when nobody knows how long it is. */

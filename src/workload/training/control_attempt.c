@@ -352,7 +352,7 @@ keep_exit_code(struct step *step, const struct member *member, struct syn_err *e
     const json_t *code = member ? json_object_get(member->status, "exit_code") : NULL;
 
     return syn_json_set_take(step->status, "exit_code",
-                             json_is_integer(code) ? json_deep_copy(code) : json_null(), err);
+                             json_is_integer(code) ? syn_json_deep_copy(code) : json_null(), err);
 }
 
 static int

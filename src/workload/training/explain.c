@@ -414,7 +414,7 @@ explain_failed(struct explain *explain, struct syn_err *err)
     int rc = why_reason(explain, err);
 
     if (rc == SYN_OK && json_is_integer(code))
-        rc = why_add(explain, "exit_code", NULL, json_integer(0), json_deep_copy(code),
+        rc = why_add(explain, "exit_code", NULL, json_integer(0), syn_json_deep_copy(code),
                      "exit status of the program", err);
     if (rc == SYN_OK)
         rc = explain_log(explain, err);

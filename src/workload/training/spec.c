@@ -386,7 +386,7 @@ lay_under(json_t *spec, const char *key, json_t *value, struct syn_err *err)
 {
     if (!value || json_object_get(spec, key))
         return SYN_OK;
-    return syn_json_set_take(spec, key, json_deep_copy(value), err);
+    return syn_json_set_take(spec, key, syn_json_deep_copy(value), err);
 }
 
 int

@@ -60,6 +60,11 @@ bool syn_json_bool(const json_t *obj, const char *key, bool otherwise);
 /** Walk "status.progress.step"; NULL when any part is missing. Borrowed. */
 json_t *syn_json_at(const json_t *obj, const char *dotted);
 
+/** jansson's copies, which leave out what there was no memory for, whole or not at all: NULL when
+ *  something could not be copied (and of NULL). The shallow one shares its members. */
+json_t *syn_json_copy(const json_t *value);
+json_t *syn_json_deep_copy(const json_t *value);
+
 /* Setters: like json_object_set_new, but NOMEM is an error, and so is a key or text that is not
  * UTF-8 (INVALID). NULL text sets null. */
 SYN_MUST int syn_json_set_str(json_t *obj, const char *key, const char *text, struct syn_err *err);
@@ -67,6 +72,8 @@ SYN_MUST int syn_json_set_i64(json_t *obj, const char *key, int64_t value, struc
 SYN_MUST int syn_json_set_bool(json_t *obj, const char *key, bool value, struct syn_err *err);
 /** Owns `value` from the call on; NULL means "could not be made" and gives NOMEM. */
 SYN_MUST int syn_json_set_take(json_t *obj, const char *key, json_t *value, struct syn_err *err);
+/** Set what `obj` has not and `more` has; NOMEM leaves out the rest. */
+SYN_MUST int syn_json_set_missing(json_t *obj, const json_t *more, struct syn_err *err);
 SYN_MUST int syn_json_append_take(json_t *array, json_t *value, struct syn_err *err);
 /** json_pack; NOMEM, INVALID (a text that is not UTF-8) or INTERNAL (a wrong format) is the error.
  */
