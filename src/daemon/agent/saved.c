@@ -423,7 +423,7 @@ undo(struct agt_instance *instance, const char *key, const char *why, struct syn
 
 /* In a sandbox that waits. Returns NONE_YET where there is none, or it has died. */
 static int
-go_on(struct agt_instance *instance, const json_t *doc, const struct syn_buf *word,
+go_on(struct agt_instance *instance, const json_t *doc, const struct syn_instance_spec *spec,
       struct syn_err *err)
 {
     const struct syn_runtime *runtime = &instance->runtime;
@@ -435,7 +435,7 @@ go_on(struct agt_instance *instance, const json_t *doc, const struct syn_buf *wo
     rc = agt_instance_enter(instance, doc, &local);
     agt_names_await(instance);
     if (rc == SYN_OK)
-        rc = runtime->ops->go_on(runtime->self, instance->handle, word->data, word->len, &local);
+        rc = runtime->ops->go_on(runtime->self, instance->handle, spec, &local);
     if (rc == SYN_OK)
         return rc;
     syn_log_err(SYN_LOG_WARN, "spare.did-not-go-on", &local);
@@ -447,16 +447,13 @@ go_on(struct agt_instance *instance, const json_t *doc, const struct syn_buf *wo
 /* In a sandbox of its own, that is made for it. */
 static int
 restore(struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
-        const struct syn_buf *word, struct syn_err *err)
+        struct syn_err *err)
 {
     const char *hostname = wish->spec.hostname;
     int rc;
 
-    wish->spec.resume = word->data;
-    wish->spec.resume_len = word->len;
     wish->spec.hostname = AGT_SAVED_HOST;
     rc = agt_instance_start_cold(instance, doc, wish, err);
-    wish->spec.restore = wish->spec.resume = NULL;
     wish->spec.hostname = hostname;
     return rc;
 }
@@ -487,10 +484,12 @@ agt_saved_start(struct agt_instance *instance, const json_t *doc, struct agt_wis
     (void)syn_str_copy(instance->saved_key, sizeof(instance->saved_key), key);
     (void)snprintf(image, sizeof(image), "%s/image", folder);
     wish->spec.restore = image;
-    rc = go_on(instance, doc, &word, err);
-    if (rc == NONE_YET && restore(instance, doc, wish, &word, &local) < 0)
+    wish->spec.resume = word.data;
+    wish->spec.resume_len = word.len;
+    rc = go_on(instance, doc, &wish->spec, err);
+    if (rc == NONE_YET && restore(instance, doc, wish, &local) < 0)
         rc = undo(instance, key, local.msg, err);
-    wish->spec.restore = NULL;
+    wish->spec.restore = wish->spec.resume = NULL;
     if (rc < 0 || rc == AGT_START_CANNOT) {
         instance->saved_key[0] = '\0';
         return rc;
