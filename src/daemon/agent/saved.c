@@ -359,8 +359,8 @@ find(struct agt_instance *instance, const char *key, char *out, struct syn_err *
 }
 
 /* The word for the one that goes on: its environment. */
-static int
-make_word(const struct agt_wish *wish, struct syn_buf *out, struct syn_err *err)
+int
+agt_saved_word(const struct agt_wish *wish, struct syn_buf *out, struct syn_err *err)
 {
     json_t *env = json_object();
     SYN_JSON(word);
@@ -394,8 +394,8 @@ may_be_saved(struct agt_instance *instance, const struct agt_wish *wish)
 }
 
 /* Whatever was begun goes, so that it can start in another way. */
-static int
-clear(struct agt_instance *instance, struct syn_err *err)
+int
+agt_saved_clear(struct agt_instance *instance, struct syn_err *err)
 {
     char path[AGT_PATH_MAX];
 
@@ -418,7 +418,7 @@ undo(struct agt_instance *instance, const char *key, const char *why, struct syn
     (void)snprintf(note, sizeof(note), "its snapshot did not go on: %.120s", why);
     agt_start_note(instance, note);
     agt_saved_refuse(instance->agent, key, note);
-    return clear(instance, err);
+    return agt_saved_clear(instance, err);
 }
 
 /* In a sandbox that waits. Returns NONE_YET where there is none, or it has died. */
@@ -439,7 +439,7 @@ go_on(struct agt_instance *instance, const json_t *doc, const struct syn_instanc
     if (rc == SYN_OK)
         return rc;
     syn_log_err(SYN_LOG_WARN, "spare.did-not-go-on", &local);
-    rc = clear(instance, err);
+    rc = agt_saved_clear(instance, err);
     agt_spare_forget(instance);
     return rc < 0 ? rc : NONE_YET;
 }
@@ -478,7 +478,7 @@ agt_saved_start(struct agt_instance *instance, const json_t *doc, struct agt_wis
         return AGT_START_CANNOT;
     }
     if (rc == SYN_OK)
-        rc = make_word(wish, &word, err);
+        rc = agt_saved_word(wish, &word, err);
     if (rc != SYN_OK)
         return rc;
     (void)syn_str_copy(instance->saved_key, sizeof(instance->saved_key), key);

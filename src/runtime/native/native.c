@@ -12,6 +12,7 @@
 #include <synor/base/str.h>
 
 #include "bundle_priv.h"
+#include "cgroup_priv.h"
 #include "exec_priv.h"
 #include "file_priv.h"
 #include "group_priv.h"
@@ -398,6 +399,18 @@ native_go_on(void *self, struct syn_instance *instance, const struct syn_instanc
     return rc < 0 ? rc : syn_instance_go_on(instance, err);
 }
 
+static int64_t
+native_held_bytes(void *self, struct syn_instance *instance)
+{
+    struct syn_cgroup_layout layout;
+    struct syn_cgroup_usage usage = {0};
+
+    (void)self;
+    if (syn_cgroup_layout_read(&layout, NULL) == SYN_OK)
+        syn_cgroup_usage_read(&layout, instance->plan.cgroup, &usage);
+    return usage.memory_bytes;
+}
+
 static void
 native_warm(void *self)
 {
@@ -588,6 +601,7 @@ static const struct syn_runtime_ops native_ops = {
     .checkpoint = native_checkpoint,
     .create = native_create,
     .go_on = native_go_on,
+    .held_bytes = native_held_bytes,
     .paths = native_paths,
     .isolation = native_isolation,
     .place = native_place,

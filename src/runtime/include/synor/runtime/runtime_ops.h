@@ -137,10 +137,10 @@ struct syn_instance_spec {
     const char *restore;
     const char *resume;
     size_t resume_len;
-    /** It is made by create(), and go_on() says what becomes of it. With `restore` its sandbox alone
-     *  is made. Without, its program is started, does SYN_SNAPSHOT_WAITS_FILE when it is ready and
-     *  waits for the end of its standard input; whose it will be, what it may take and its `late`
-     *  mounts are known by then. */
+    /** It is made by create(), and go_on() says what becomes of it. With `restore` its sandbox
+     * alone is made. Without, its program is started, does SYN_SNAPSHOT_WAITS_FILE when it is ready
+     * and waits for the end of its standard input; whose it will be, what it may take and its
+     * `late` mounts are known by then. */
     bool ahead;
 };
 
@@ -302,6 +302,10 @@ struct syn_runtime_ops {
      *  failed for good if this fails. Blocks and returns as start(). */
     int (*go_on)(void *self, struct syn_instance *instance, const struct syn_instance_spec *spec,
                  struct syn_err *err);
+
+    /** Memory that one of create() holds while it waits; 0: not known. Optional, with it. Blocks:
+     *  reads a few small files. */
+    int64_t (*held_bytes)(void *self, struct syn_instance *instance);
 
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
