@@ -4,18 +4,19 @@ from others, and what becomes of them when their agent is killed."""
 import http.client
 import json
 import pathlib
-import signal
 import socket
 import tempfile
 import time
 
-from harness import (Platform, Skip, case, check, equal, need_networks, need_sandbox, run,
-                     wait_until)
+from harness import (Platform, Skip, all_accounts, case, check, equal, need_networks, need_sandbox,
+                     run, wait_until)
 
 FUNCTION = ("compute", "function")
+CPU = 400  # thousandths of a core
+OTHER = ("--account", "other")
 PORT = 0
 MAIN = """
-import os, resource, sys, threading, time
+import os, sys, threading, time
 LOADED = sorted(sys.modules)
 NAME = os.environ["SYNOR_INSTANCE_ID"]
 
@@ -28,8 +29,6 @@ def resolver():
         return file.read()
 
 def handler(event, context):
-    if event["path"].endswith("/fill"):
-        return {"bytes": len(b"x" * (900 << 20))}
     try:
         open("/synor/code/more", "w")
         written = True
@@ -53,12 +52,12 @@ export const handler = () => ({ instance: NAME, colour: COLOUR ?? null, cwd: pro
 """
 
 
-def request(path, status=200):
+def request(path):
     link = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
     link.request("GET", path)
     answer = link.getresponse()
     body = answer.read()
-    equal(answer.status, status, path, body)
+    equal(answer.status, 200, path, body)
     return json.loads(body)
 
 
@@ -68,7 +67,7 @@ def deploy(p, name, main=MAIN, *options, runtime="python3", files=()):
     for file in files:
         (folder / file).write_text("")
     p.cli(*FUNCTION, "deploy", "--name", name, "--runtime", runtime, "--code", folder, "--idle",
-          "1s", "--prewarm", "off", "--isolation", "gvisor", "--trigger", f"http:/{name}/{{rest*}}",
+          "1s", "--cpu", "0.4", "--prewarm", "off", "--isolation", "gvisor", "--trigger", f"http:/{name}/{{rest*}}",
           *options, "--yes")
 
 
@@ -80,7 +79,7 @@ def sandboxes(p):
 
 
 def asleep(p):
-    wait_until("nobody is called", 30, lambda: not p.instance_folders() and not sandboxes(p)[0])
+    wait_until("nobody is called", 30, lambda: not p.instance_folders())
 
 
 def waiting(p, count=1):
@@ -90,10 +89,21 @@ def waiting(p, count=1):
     return sandboxes(p)[1]
 
 
-def record(p, name, instance):
+def record(p, name, instance, *account):
     return wait_until("it is on record", 10, lambda: next(
-        (row for row in p.json(*FUNCTION, "invocations", name)["items"]
+        (row for row in p.json(*FUNCTION, "invocations", name, *account)["items"]
          if row["instance"] == instance and row["way"] != "warm"), None))
+
+
+def quota(spare):
+    """Thousandths of a core that its control group may have."""
+    for file in pathlib.Path("/sys/fs/cgroup").glob(f"**/synor/{spare}-*/cpu.*"):
+        if file.name == "cpu.max":
+            used, period = file.read_text().split()
+            return 0 if used == "max" else int(used) * 1000 // int(period)
+        if file.name == "cpu.cfs_quota_us":
+            return int(file.read_text()) * 1000 // int((file.parent / "cpu.cfs_period_us").read_text())
+    return 0
 
 
 def need_pool(p):
@@ -132,11 +142,74 @@ def an_interpreter_waits_and_is_taken(p):
 @case
 def nothing_of_one_account_is_there_for_another(p):
     need_pool(p)
-    waiting(p)
+    p.json("account", "create", "other")
+    p.json("account", "faucet", "other", "--amount", "10")
     asleep(p)
-    p.cli("account", "create", "bolt")
-    p.cli("account", "deposit", "bolt", "100")
-    p.cli("--account", "bolt", *FUNCTION, "list")
+    (spare,) = waiting(p)
+    deploy(p, "two", MAIN, *OTHER, files=("two.txt",))  # its first instance takes what waits
+    answer = request("/two/")
+    row = record(p, "two", answer["instance"], *OTHER)
+    equal(row["way"], "pool", row)
+    equal(sandboxes(p)[0], {spare})
+    equal((answer["colour"], answer["key"], answer["code"]), (None, None, ["main.py", "two.txt"]))
+    check(not {"COLOUR", "DOOR_KEY"} & set(answer["environ"]), answer)
+    equal(answer["dns"].split("\n")[0], "search other.synor")
+    network = json.loads((p.home / "agent/net/at" / f"{spare}.json").read_text())
+    equal((network["account"], network["guarded"]),
+          (next(row["id"] for row in all_accounts(p) if row["name"] == "other"), True), network)
+    wait_until("it has the processor that it asked for", 10, lambda: quota(spare) == CPU)
+    # What was taken once is never taken again.
+    asleep(p)
+    waiting(p)
+    before = request("/one/")
+    equal((before["colour"], before["key"], before["code"]), ("blue", "first", ["main.py", "one.txt"]))
+
+
+@case
+def what_waits_ends_when_the_agent_is_killed(p):
+    need_pool(p)
+    asleep(p)
+    waiting(p)
+    request("/one/")
+    taken = sandboxes(p)[0]
+    before = waiting(p)
+    p.kill()
+    check(before <= sandboxes(p)[1])
+    p.start()
+    p.wait_node()
+    wait_until("they are gone", 20, lambda: not sandboxes(p)[1] & before)
+    equal(request("/one/")["colour"], "blue")
+    asleep(p)
+    check(not sandboxes(p)[0] | (sandboxes(p)[1] & (before | taken)), sandboxes(p))
+
+
+@case
+def node_waits_too(p):
+    need_pool(p)
+    if not any(row["name"] == "node" for row in p.wait_node()["status"]["languages"]):
+        raise Skip("no node here")
+    deploy(p, "script", NODE, "--env", "COLOUR=red", runtime="node")
+    cold = request("/script/")
+    equal(record(p, "script", cold["instance"])["way"], "cold")
+    asleep(p)
+    waiting(p, 2)  # one of each
+    pooled = request("/script/")
+    equal(record(p, "script", pooled["instance"])["way"], "pool")
+    for key in pooled:
+        if key != "instance":
+            equal(pooled[key], cold[key], key, pooled, cold)
+
+
+@case
+def nothing_of_them_stays(p):
+    need_pool(p)
+    for account in ((), OTHER):
+        for function in p.json(*FUNCTION, "list", *account)["items"]:
+            p.cli(*FUNCTION, "delete", function["id"], "--yes", "--no-wait", *account)
+    wait_until("they are gone", 60, lambda: not p.instance_folders())
+    p.stop()
+    equal(list((p.home / "agent" / "spares").iterdir()), [])
+    equal(list((p.home / "agent" / "net" / "at").iterdir()), [])
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@
 #include "wish_priv.h"
 
 #define WAITS_ENV "SYNOR_WAITS=1"
-#define LOAD_MS   30000
+#define LOAD_MS   120000 /* as long as an instance may take to be ready */
 #define LOOK_MS   20
 #define RETRY_MS  (INT64_C(10) * 60 * 1000) /* what failed is not tried again for so long */
 #define EACH      (INT64_C(64) << 20)       /* what one holds, about */
