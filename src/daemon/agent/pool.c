@@ -412,28 +412,49 @@ agt_pool_end(struct syn_agent *agent)
     }
 }
 
+/* One more that waits, by what runs it; no longer under the name of a kind that is forgotten. */
+static int
+count_one(const struct agt_pool *pool, const struct agt_spare *spare, json_t *counts,
+          struct syn_err *err)
+{
+    for (size_t i = 0; i < pool->kinds_count; i++) {
+        const char *name = pool->kinds[i].words[0];
+
+        if (syn_str_eq(pool->kinds[i].key, spare->key))
+            return syn_json_set_i64(counts, name, syn_json_i64(counts, name, 0) + 1, err);
+    }
+    return SYN_OK;
+}
+
 int
 agt_pool_report(struct syn_agent *agent, json_t *report, struct syn_err *err)
 {
-    json_t *row = NULL;
+    const struct agt_pool *pool = &agent->pool;
+    json_t *row = NULL, *counts;
     int64_t bytes = 0;
-    size_t count;
-    int rc;
+    int rc = syn_json_pack(&row, err, "{s:{}}", "waiting");
 
+    if (rc < 0)
+        return rc;
+    counts = json_object_get(row, "waiting");
     (void)pthread_mutex_lock(&agent->lock);
-    count = agent->pool.spares_count;
-    for (size_t i = 0; i < count; i++) {
-        const struct agt_spare *spare = &agent->pool.spares[i];
+    for (size_t i = 0; rc == SYN_OK && i < pool->spares_count; i++) {
+        const struct agt_spare *spare = &pool->spares[i];
 
+        rc = count_one(pool, spare, counts, err);
         if (spare->runtime.ops->held_bytes != NULL)
             bytes += spare->runtime.ops->held_bytes(spare->runtime.self, spare->handle);
     }
     (void)pthread_mutex_unlock(&agent->lock);
     /* In whole MiB: a page more or less is no news to a server that hears this every few seconds.
      */
-    rc = syn_json_pack(&row, err, "{s:I, s:I}", "waiting", (json_int_t)count, "bytes",
-                       (json_int_t)((bytes + MIB - 1) / MIB * MIB));
-    return rc < 0 ? rc : syn_json_set_take(report, "pool", row, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(row, "bytes", (bytes + MIB - 1) / MIB * MIB, err);
+    if (rc < 0) {
+        json_decref(row);
+        return rc;
+    }
+    return syn_json_set_take(report, "pool", row, err);
 }
 
 /* --- taking ----------------------------------------------------------------------------------- */

@@ -46,7 +46,7 @@ SYN_MUST int agt_pool_start(struct agt_instance *instance, const json_t *doc, st
                             struct syn_err *err);
 /** Have as many wait as should, by a thread of its own. */
 void agt_pool_look(struct syn_agent *agent);
-/** Say in a heartbeat what waits: "pool": {waiting, bytes}. */
+/** Say in a heartbeat what waits: "pool": {waiting: {"python3": 1}, bytes}. */
 SYN_MUST int agt_pool_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
 /** End all that wait; nobody makes any more. Blocks. */
 void agt_pool_end(struct syn_agent *agent);

@@ -635,11 +635,9 @@ static const struct syn_schema language_schema = SYN_SCHEMA("NodeLanguage", lang
 
 static const struct syn_field pool_fields[] = {
     {.name = "waiting",
-     .kind = SYN_FIELD_I64,
-     .min = 0,
-     .max = 1024,
+     .kind = SYN_FIELD_OBJ,
      .required = true,
-     .help = "How many"},
+     .help = "How many of each program"},
     {.name = "bytes",
      .kind = SYN_FIELD_I64,
      .min = 0,
