@@ -216,6 +216,12 @@ class Trainer:
         self.at["test_accuracy"] = self.all_sum(right)[0] / len(labels)
         self.report(test_accuracy=self.at["test_accuracy"])
 
+    def leave(self):
+        """End what speaks with the other ranks: its threads must not be at work when Python ends."""
+        self.net = None
+        if self.world > 1:
+            dist.destroy_process_group()
+
 
 def main():
     torch.use_deterministic_algorithms(True)
@@ -223,6 +229,7 @@ def main():
     while trainer.at["epoch"] < trainer.args.epochs:
         if not trainer.train_epoch():
             print(f"stopped at step {trainer.at['step']}, checkpoint saved", flush=True)
+            trainer.leave()
             sys.exit(128 + signal.SIGTERM)
         trainer.test()
         trainer.save()
@@ -232,6 +239,7 @@ def main():
         result = {name: trainer.at[name] for name in ("test_accuracy", "step", "epoch")}
         (output / "metrics.json").write_text(json.dumps(result) + "\n")
         print(f"test accuracy {result['test_accuracy']:.4f}, model in {output}", flush=True)
+    trainer.leave()
 
 
 if __name__ == "__main__":

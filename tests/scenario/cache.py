@@ -26,11 +26,18 @@ def cached(p):
     return {entry.name for entry in (p.home / "agent/cache").iterdir()}
 
 
+def bytes_of(path):
+    try:
+        return os.stat(path).st_blocks * 512
+    except FileNotFoundError:  # it went since its folder was read
+        return 0
+
+
 def cache_bytes(p):
     total = 0
     for top in ("cache", "images", "content"):
         for folder, _, files in os.walk(p.home / "agent" / top):
-            total += sum(os.stat(os.path.join(folder, file)).st_blocks * 512 for file in files)
+            total += sum(bytes_of(os.path.join(folder, file)) for file in files)
     return total
 
 

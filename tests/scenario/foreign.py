@@ -167,6 +167,7 @@ def a_service_runs_by_it_on_the_accounts_network(p):
 def its_end_and_its_return_are_lived_through(p):
     need(p, "deployed")
     before = {e["instance"]: process_of(e["instance"]) for e in ready(p)}
+    check(len(before) == 2 and all(before.values()), before)  # nobody kills process 0
     p.there.kill()
 
     def box():

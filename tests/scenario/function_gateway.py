@@ -30,6 +30,7 @@ class Server(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     table, reports, fetched, refuse = {}, [], [], 0
     certificates, asked = [], []
+    answers = threading.Event()  # the instance
 
     def address_string(self):
         return "gateway"
@@ -46,6 +47,7 @@ class Server(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path.partition("?")[0] == "/slow":
             time.sleep(SLOW_S)
+            Server.answers.wait()
             self.answer(b"slow\n")
         elif self.path.startswith("/v1/content/"):
             Server.fetched.append(self.path)
@@ -148,6 +150,7 @@ class World:
 
     def start(self, *wrapper):
         Server.reports.clear()
+        Server.answers.set()
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [*wrapper, SYNOR, "function-gateway", "--data-dir", str(self.data), "--server",
@@ -163,7 +166,7 @@ class World:
         return [row for row in rows if all(row.get(k) == v for k, v in want.items())]
 
     def get(self, where, path, **headers):
-        conn = http.client.HTTPConnection(where, timeout=20)
+        conn = http.client.HTTPConnection(where, timeout=60)
         conn.request("GET", path, headers=headers)
         answer = conn.getresponse()
         return answer.status, answer.read()
@@ -256,7 +259,8 @@ def names_choose_certificates(w):
     check(code != 0 and "no application protocol" in said, said)
     done = w.curl("/slow", "--http1.1", "-w", "%{ssl_verify_result} %{http_code}")
     equal((done.returncode, done.stdout), (0, "slow\n0 200"), done.stderr)
-    row = w.lines(host=f"shop.example:{w.tls().rpartition(':')[2]}", tls=True)[0]
+    row = wait_until("it is written", 20, lambda: w.lines(
+        host=f"shop.example:{w.tls().rpartition(':')[2]}", tls=True), 0.02)[0]
     equal((row["status"], row["function"]), (200, "fn-slow"))
 
 
@@ -344,17 +348,35 @@ def guests_are_compiled_once(w):
     equal(len(list((w.data / "modules").glob("*.cwasm"))), 1)
 
 
+def is_gone(w, where):
+    """Nobody takes a connection there."""
+    try:
+        w.get(where, "/none")
+    except OSError:
+        return True
+    return False
+
+
+def under_way(name):
+    """How many calls of a function the gateway has, as it told last."""
+    loads = [row for r in Server.reports for row in r["loads"] if row["function"] == f"fn-{name}"]
+    return loads[-1]["running"] + loads[-1]["waiting"] if loads else 0
+
+
 @case
 def it_ends_with_everything_answered_and_told(w):
     where = next(r["listen"] for r in Server.reports)
     got = []
+    Server.answers.clear()
     threads = [threading.Thread(target=lambda: got.append(w.get(where, "/slow"))) for _ in range(8)]
-    second = subprocess.Popen(["curl", "-sS", "--max-time", "20", "--http2-prior-knowledge",
+    second = subprocess.Popen(["curl", "-sS", "--max-time", "60", "--http2-prior-knowledge",
                                f"http://{where}/slow"], stdout=subprocess.PIPE)
     for thread in threads:
         thread.start()
-    time.sleep(SLOW_S / 2)
+    wait_until("it has them all", 20, lambda: under_way("slow") == 9, 0.02)
     w.process.send_signal(signal.SIGTERM)
+    wait_until("it takes no more", 20, lambda: is_gone(w, where), 0.02)
+    Server.answers.set()
     equal(w.process.wait(20), 0, w.log())
     for thread in threads:
         thread.join()
@@ -372,14 +394,7 @@ def it_goes_with_who_started_it(w):
     wait_until("it serves", 20, lambda: w.serves(where, "/slow"), 0.05)
     w.process.kill()
     w.process.wait()
-
-    def gone():
-        try:
-            w.get(where, "/slow")
-        except OSError:
-            return True
-        return False
-    wait_until("it is gone", 20, gone, 0.05)
+    wait_until("it is gone", 20, lambda: is_gone(w, where), 0.05)
 
 
 run(World())

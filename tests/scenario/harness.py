@@ -25,8 +25,9 @@ from decimal import Decimal
 SYNOR = os.environ.get("SYNOR_BINARY") or str(
     pathlib.Path(__file__).resolve().parents[2] / "build" / "synor")
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-# Five to ten times what a step takes on two busy cores.
-READY_S, COMMAND_S, JOB_S = 20, 120, 120
+# Ten times and more what a step takes on two busy cores. No wait ends sooner than LEAST_S, however few
+# seconds are said: it ends with what it waits for, and a machine that others use is slow.
+READY_S, COMMAND_S, JOB_S, LEAST_S = 60, 180, 180, 60
 TERMINAL = ("succeeded", "failed", "stopped")
 
 
@@ -61,6 +62,7 @@ def equal(got, want, *said):
 
 def wait_until(what, seconds, look, pause=0.1):
     """Call look() until it gives something true, and return that."""
+    seconds = max(seconds, LEAST_S)
     deadline = time.monotonic() + seconds
     while True:
         seen = look()
@@ -137,7 +139,7 @@ class Platform:
             return
         self.process.terminate()
         try:
-            self.process.wait(timeout=40)
+            self.process.wait(timeout=LEAST_S)
         finally:
             if self.process.poll() is None:
                 self.process.kill()
@@ -366,7 +368,7 @@ class Platform:
         self.log.unlink(missing_ok=True)
 
 
-def wait_until_empty(look, seconds=20):
+def wait_until_empty(look, seconds=LEAST_S):
     """Look until there is nothing; else what is still there."""
     deadline = time.monotonic() + seconds
     left = look()
@@ -390,12 +392,17 @@ def job_folder(parent, script, entry="job.sh", **model):
     return folder
 
 
-# Counts in its checkpoint folder, one step in 0.5 s, saves and leaves when asked to stop.
+# Counts to $1 in its checkpoint folder, one step in 0.5 s, saves and leaves when asked to stop. With $2
+# it counts until then, however late it is asked, and $1 steps more when it goes on.
 COUNTER = """#!/bin/sh
-step=0
-[ -r "$SYNOR_CHECKPOINT_DIR/step" ] && step=$(cat "$SYNOR_CHECKPOINT_DIR/step") && echo "from $step"
+step=0 last=${1:-20}
+[ -z "$2" ] || last=1000000
+if [ -r "$SYNOR_CHECKPOINT_DIR/step" ]; then
+    step=$(cat "$SYNOR_CHECKPOINT_DIR/step") && echo "from $step"
+    [ -z "$2" ] || last=$((step + $1))
+fi
 trap 'stop=yes' TERM
-while [ $step -lt ${1:-20} ]; do
+while [ $step -lt $last ]; do
     sleep 0.5 & wait $!
     [ -z "$stop" ] || { echo "asked to stop at $step"; exit 0; }
     step=$((step + 1))
@@ -438,6 +445,13 @@ def image_layout(folder, text, layer=None):
 
 def steps_in(text):
     return [int(n) for n in re.findall(r"^step (\d+)$", text, re.M)]
+
+
+def went_on(text, more):
+    """What gave way went on once, from what it had saved, `more` steps; none was lost or done twice."""
+    begun = [int(n) for n in re.findall(r"^from (\d+)$", text, re.M)]
+    equal(len(begun), 1, "it was to go on once;", text)
+    equal(steps_in(text), list(range(1, begun[0] + more + 1)), "steps of what gave way;")
 
 
 def reports_of(evidence):

@@ -82,7 +82,7 @@ def pry(p, sandbox):
     threading.Thread(target=lambda: _serve(listener), daemon=True).start()
     folder = job_folder(p.home, PRY, entry="pry.py",
                         args=[str(secret), str(p.home), str(listener.getsockname()[1])])
-    other = p.create(job_folder(p.home, "#!/bin/sh\nsleep 30\n"), "--isolation", sandbox)["id"]
+    other = p.create(job_folder(p.home, "#!/bin/sh\nsleep 600\n"), "--isolation", sandbox)["id"]
     p.wait_state(other, "running")
     job = p.create(folder, "--isolation", sandbox, framework="pytorch")["id"]
     done = p.wait_end(job)
@@ -146,7 +146,7 @@ except OSError as error:
 def a_fork_bomb_stays_within(p):
     for sandbox in need_sandbox(p):
         job = p.create(job_folder(p.home, BOMB, entry="bomb.py"), "--stop-grace", "1s",
-                       "--time-limit", "60s", "--memory", "256mb", "--isolation", sandbox)["id"]
+                       "--time-limit", "150s", "--memory", "256mb", "--isolation", sandbox)["id"]
         done = p.wait_end(job)
         equal(done["status"]["state"], "failed", p.logs(job))
         check(done["status"]["reason"] in ("pids-limit", "oom-killed"), done["status"])
@@ -202,7 +202,7 @@ def the_platform_keeps_no_power_that_it_does_not_use(p):
         os.umask(before)
     for sandbox in need_sandbox(p):
         folder = job_folder(p.home, "#!/bin/sh\ntouch $SYNOR_OUTPUT_DIR/x $TMPDIR/x && echo wrote\n"
-                            "sleep 60\n")
+                            "sleep 600\n")
         job = p.create(folder, "--isolation", sandbox, "--workers", "2")["id"]
         wait_until("both write", 40, lambda: p.logs(job).count("wrote") == 2)
         pids = [p.process.pid]

@@ -93,7 +93,7 @@ def a_job_and_its_money_survive_every_kill(p):
     payer.start()
     kill_at_random(p, rng)
     payer.over = True
-    payer.join(timeout=30)
+    payer.join(timeout=60)
     check(not payer.is_alive() and payer.wrong is None, "a transfer failed:", payer.wrong)
     p.cli("compute", "train", "stop", job, "--yes", "--wait")
     ended = p.job(job)["status"]

@@ -123,7 +123,7 @@ def watching_tells_of_every_change(p):
                lambda: any(json.loads(line)["bids"] == [] for line in lines[book][1:]))
     for process in lines:
         process.send_signal(2)
-        equal(process.wait(timeout=10), 130)
+        equal(process.wait(timeout=60), 130)
     agree(p)
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Storage: files and folders in and out, names, pins, garbage, CAR, encryption, faults."""
+import errno
 import hashlib
 import json
 import os
@@ -407,10 +408,21 @@ def a_full_disk_is_told_and_survived(_):
         out = image.with_suffix(".out")
         p.json("storage", "get", f"synor://{before}", out)
         check(out.read_bytes() == small.read_bytes(), "what was there is damaged")
-        # Room again: the store goes on without a restart.
-        upload_ids = p.home / "server/uploads"
-        for upload in list(upload_ids.iterdir()) if upload_ids.exists() else []:
-            p.http("DELETE", f"/v1/uploads/{upload.name}")
+        # Others fill the disk to the last byte.
+        upload = p.api("POST", "/v1/uploads", {"kind": "file"}, want=201)["id"]
+        p.api("PUT", f"/v1/uploads/{upload}/data", noise(20 * MIB, 7))
+        with open(p.home / "full", "wb", buffering=0) as full:
+            try:
+                while True:
+                    full.write(bytes(MIB))
+            except OSError as error:
+                equal(error.errno, errno.ENOSPC)
+        equal(p.error("storage", "put", small)["code"], "no-space")
+        # Room again, and with it room to give up the rest: the store goes on without a restart.
+        folders = [folder.name for folder in (p.home / "server/uploads").iterdir()]
+        for one in [upload, *(name for name in folders if name != upload)]:
+            status, _, text = p.http("DELETE", f"/v1/uploads/{one}")
+            check(status in (200, 204), status, text)
         p.json("storage", "gc", "--grace", "0s", "--yes")
         small.write_bytes(noise(MIB, 8))
         cid = p.json("storage", "put", small)["cid"]
@@ -422,7 +434,7 @@ def a_full_disk_is_told_and_survived(_):
             image.with_suffix(name).unlink(missing_ok=True)
         if p.process is not None:
             p.process.terminate()
-            p.process.wait(timeout=30)
+            p.process.wait(timeout=60)
             p.process = None
         if mounted:
             subprocess.run(["umount", str(p.home)], check=False)
@@ -452,10 +464,10 @@ def what_is_no_plain_file_is_not_stored_as_something_else(p):
     before = p.json("storage", "info")
     for path in ("/proc/self/mem", "/proc/cpuinfo", "/dev/null", "/dev/zero", pipe, address,
                  "/proc/self/fdinfo"):
-        said = p.error("storage", "put", path, "--name", "no/file", code=None, timeout=20)
+        said = p.error("storage", "put", path, "--name", "no/file", code=None, timeout=60)
         check(str(path) in said["message"], said)
-    p.error("storage", "put", "--car", pipe, code=None, timeout=20)
-    p.error("storage", "put", "--car", "/dev/zero", code=None, timeout=20)
+    p.error("storage", "put", "--car", pipe, code=None, timeout=60)
+    p.error("storage", "put", "--car", "/dev/zero", code=None, timeout=60)
     equal(p.error("storage", "info", "synor://no/file")["code"], "not-found")
     equal(p.json("storage", "info")["blocks"], before["blocks"], "something was stored")
     folder = work(p) / "mixed"

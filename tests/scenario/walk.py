@@ -569,7 +569,7 @@ def every_command_answers_in_json(p):
             except AssertionError as wrong:
                 bad.append(f"--- {path}, row {number}: {wrong}")
     if p.process is not None:  # `down` ended it
-        p.process.wait(timeout=40)
+        p.process.wait(timeout=60)
         p.process = None
     check(not bad, "\n".join(bad))
 

@@ -211,12 +211,13 @@ struct agt_instance {
     struct syn_runtime door_runtime;
     char door_address[AGT_RESOLVER_MAX]; /* on the account's network; "": none */
 
-    atomic_bool changed;       /* since the thread looked */
-    bool preparing_told;       /* whose turn it is */
-    bool noticed;              /* likewise: the program has been told why it must stop */
-    bool running_untold;       /* likewise: the server hears it with how healthy it is */
-    bool finished;             /* likewise: it has ended, and the server knows all of it */
-    struct agt_start start;    /* likewise: of a function's, how it came */
+    atomic_bool changed;    /* since the thread looked */
+    bool preparing_told;    /* whose turn it is */
+    bool noticed;           /* likewise: the program has been told why it must stop */
+    bool running_untold;    /* likewise: the server hears it with how healthy it is */
+    bool finished;          /* likewise: it has ended, and the server knows all of it */
+    bool enters_mesh;       /* likewise: a replica that began here, and is ready when it is there */
+    struct agt_start start; /* likewise: of a function's, how it came */
     struct agt_saving *saving; /* likewise: the snapshot to be made of it; NULL: none */
     char run[SYN_ID_MAX];      /* its folder is this sandbox's, made ahead; "": its own. Under
                                   the lock, where it is not its own thread that looks */

@@ -15,6 +15,7 @@
 
 #include "agent_priv.h"
 #include "health_priv.h"
+#include "mesh_priv.h"
 #include "probe_priv.h"
 #include "scrape_priv.h"
 
@@ -25,6 +26,8 @@
 #define CARE_REASON_MS   1000
 #define CARE_LEAVE_MS    20
 #define CARE_HEAR_MS     100
+#define CARE_SHOWN_MS    10   /* between two looks whether the mesh has it */
+#define CARE_ALONE_MS    5000 /* so late it is ready without: calls from this node reach it */
 
 enum { CARE_STARTUP, CARE_READY, CARE_LIVE, CARE_BEFORE_STOP, CARE_CHECKS };
 _Static_assert(CARE_CHECKS + 1 == AGT_CARE_FDS, "a descriptor for each check, one to scrape");
@@ -57,8 +60,10 @@ struct agt_care {
     bool told_ready;
     int64_t told_ms; /* or when it began */
     char told_message[CARE_MESSAGE_MAX];
-    bool settled; /* it was ready once, and is held to its processor since */
-    bool lost;    /* it is being ended for its health */
+    bool settled;        /* it was ready once, and is held to its processor since */
+    bool shown;          /* other nodes can call it, or that is waited for no longer */
+    int64_t shown_by_ms; /* when it is not; 0: it was not well yet */
+    bool lost;           /* it is being ended for its health */
     char message[CARE_MESSAGE_MAX];
 };
 
@@ -258,6 +263,21 @@ set_present_message(struct agt_care *care)
         (void)syn_str_copy(care->message, sizeof(care->message), "It runs.");
 }
 
+/* Whoever is told of it may call it at once, also from another node: by then its service must have
+ * its certificate in this node's mesh. */
+static bool
+is_shown(struct agt_care *care)
+{
+    const struct agt_instance *instance = care->instance;
+
+    if (!care->shown && care->shown_by_ms == 0)
+        care->shown_by_ms = mono(care) + CARE_ALONE_MS;
+    care->shown = care->shown || !instance->enters_mesh || care->port == 0 ||
+                  agt_mesh_shows(instance->agent->mesh, instance->id) ||
+                  mono(care) >= care->shown_by_ms;
+    return care->shown;
+}
+
 /* Does the server know? That it is not ready yet, and why, may wait a little: a start needs no
  * reports. */
 static bool
@@ -284,15 +304,18 @@ settle(struct agt_care *care)
 static void
 tell(struct agt_care *care)
 {
-    bool ready = is_ready(care);
+    bool well = is_ready(care), ready = well && is_shown(care);
     struct syn_err err = {0};
     int rc;
 
     if (care->lost)
         return;
     set_present_message(care);
-    if (ready && !care->settled)
+    if (well && !care->settled)
         settle(care);
+    if (well && !ready)
+        (void)syn_str_copy(care->message, sizeof(care->message),
+                           "It is well, and its node's mesh does not have it yet.");
     if (is_known(care, ready))
         return;
     rc = agt_report_health(care->instance, care->address, care->port, ready, care->message, &err);
@@ -425,6 +448,8 @@ agt_care_due_ms(const struct agt_care *care)
 
     if (care->leaves_ms > 0)
         due_ms = mono(care) + CARE_LEAVE_MS;
+    if (is_ready(care) && !care->shown)
+        due_ms = SYN_MIN(due_ms, mono(care) + CARE_SHOWN_MS);
     for (unsigned i = 0; i < SYN_LEN(care->checks); i++) {
         const struct care_check *check = &care->checks[i];
 

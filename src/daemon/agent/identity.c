@@ -258,6 +258,32 @@ agt_identities_drop(struct agt_identities *identities, const char *id)
 }
 
 void
+agt_identities_urge(struct agt_identities *identities, const char *id)
+{
+    struct identity *identity = syn_map_find(identities->all, id);
+
+    if (identity != NULL && !identity->has)
+        identity->pause_ms = 0;
+}
+
+void
+agt_identities_keep(struct agt_identities *identities, bool (*wanted)(void *arg, const char *id),
+                    void *arg)
+{
+    size_t cursor = 0;
+    const char *id;
+
+    while (syn_map_next(identities->all, &cursor, &id, NULL)) {
+        char name[SYN_ID_MAX];
+
+        if (wanted(arg, id))
+            continue;
+        (void)syn_str_copy(name, sizeof(name), id); /* `id` goes with it */
+        agt_identities_drop(identities, name);
+    }
+}
+
+void
 agt_identities_sweep(struct agt_identities *identities)
 {
     DIR *dir = opendir(identities->dir);

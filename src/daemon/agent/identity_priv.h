@@ -45,8 +45,14 @@ struct agt_identities *agt_identities_close(struct agt_identities *identities);
  *  new one. Blocks: a call. Returns 0; UNAVAILABLE and what else `sign` returns: there is none. */
 SYN_MUST int agt_identities_ensure(struct agt_identities *identities, const char *id,
                                    struct syn_err *err);
+/** It is needed for a new reason: what the last trouble was counts no more, and one that is not
+ * there is asked for at the next ensure(). */
+void agt_identities_urge(struct agt_identities *identities, const char *id);
 /** It is not needed any more: its file goes. */
 void agt_identities_drop(struct agt_identities *identities, const char *id);
+/** All are dropped that `wanted` does not want, also those that could not be had. */
+void agt_identities_keep(struct agt_identities *identities,
+                         bool (*wanted)(void *arg, const char *id), void *arg);
 /** Files of whom nobody has ensured go, too. */
 void agt_identities_sweep(struct agt_identities *identities);
 /** Renew what is due; trouble is logged once, and tried again. Returns for how many ms nothing is.

@@ -378,6 +378,60 @@ what_nobody_needs_goes(void **state)
     assert_int_equal(stand->calls, 1);
 }
 
+static bool
+is_it(void *arg, const char *id)
+{
+    return syn_str_eq(arg, id);
+}
+
+/* One that could not be had, as nothing ran any more, is not asked for again and again; nor does
+ * what runs then wait for that trouble to be over. */
+static void
+what_could_not_be_had_is_forgotten(void **state)
+{
+    struct stand *stand = *state;
+    struct syn_err err = {0};
+
+    stand->away = SYN_E_FORBIDDEN;
+    assert_code(agt_identities_ensure(stand->identities, ID, &err), SYN_E_FORBIDDEN, &err);
+    agt_identities_keep(stand->identities, is_it, (void *)(uintptr_t)ID);
+    pass(stand, AGT_IDENTITY_RETRY_MIN_MS);
+    assert_int_equal(stand->calls, 2);
+    stand->away = 0;
+    agt_identities_urge(stand->identities, ID);
+    ensure(stand);
+    assert_int_equal(stand->calls, 3);
+    agt_identities_keep(stand->identities, is_it, (void *)(uintptr_t)ID);
+    assert_true(read_file(stand) > 0);
+
+    agt_identities_keep(stand->identities, is_it, (void *)(uintptr_t) "svc-other");
+    stand->away = SYN_E_FORBIDDEN;
+    assert_code(agt_identities_ensure(stand->identities, ID, &err), SYN_E_FORBIDDEN, &err);
+    assert_int_equal(stand->calls, 4);
+    agt_identities_keep(stand->identities, is_it, (void *)(uintptr_t) "svc-other");
+    pass(stand, DAY_MS);
+    assert_int_equal(stand->calls, 4);
+    stand->away = 0;
+    ensure(stand);
+}
+
+/* A wrong clock is no trouble that is over when something more runs. */
+static void
+urging_is_no_storm(void **state)
+{
+    struct stand *stand = *state;
+
+    agt_identities_urge(stand->identities, ID);
+    ensure(stand);
+    jump(stand, DAY_MS, false);
+    pass(stand, 1);
+    for (int i = 0; i < 10; i++) {
+        agt_identities_urge(stand->identities, ID);
+        pass(stand, 1);
+    }
+    assert_int_equal(stand->calls, 2);
+}
+
 /* Whatever the clocks do: asked at most once a minute and at every jump, and whenever both clocks
  * agree for a while what it has holds. */
 static void
@@ -420,6 +474,8 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(files_outlive_the_agent, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_needs_goes, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_could_not_be_had_is_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(urging_is_no_storm, setup, teardown),
         cmocka_unit_test_setup_teardown(no_order_of_jumps_makes_a_storm, setup, teardown),
     };
 

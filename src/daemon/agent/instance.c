@@ -691,6 +691,7 @@ take_over(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
     if (rc == SYN_OK && status.state != SYN_INSTANCE_PREPARED) {
         instance->paths = instance->runtime.ops->paths(instance->handle);
         agt_names_enter(instance, doc);
+        instance->enters_mesh = false; /* HAProxy has it from before */
         return SYN_OK;
     }
     instance->handle = instance->runtime.ops->close(instance->handle); /* half made: begin again */

@@ -3,12 +3,10 @@
  * once: until then the HAProxy and the rules of an earlier agent serve on. */
 #include "mesh_priv.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,15 +19,12 @@
 #include "identity_priv.h"
 #include "names_priv.h"
 
-#define RETRY_MS   1000
-#define SEARCH_MS  10000 /* for a HAProxy that is missing */
-#define PORTS_FROM 20000
-#define PORTS_TO   32000
-#define PORT_PAIRS 2   /* out and in, of two ports each */
-#define HELD_MS    200 /* between two looks at who waits for what sleeps */
-#define HELD_MAX   512 /* services, as the server takes them */
-#define BREAK_MS   1000
-#define THREADS    2 /* of HAProxy: the node's work is that of its instances */
+#define RETRY_MS  1000
+#define SEARCH_MS 10000 /* for a HAProxy that is missing */
+#define HELD_MS   200   /* between two looks at who waits for what sleeps */
+#define HELD_MAX  512   /* services, as the server takes them */
+#define BREAK_MS  1000
+#define THREADS   2 /* of HAProxy: the node's work is that of its instances */
 
 struct letter {
     enum kind { PUT, REMOVE, KEEP, ENTER, LEAVE, BEGIN } kind;
@@ -50,8 +45,9 @@ struct agt_mesh {
     struct letter *first, **last;
     struct syn_balancer *balancer; /* NULL: there is none yet; stays once it is there */
     struct agt_mesh_table current; /* what was set last, of which the pairs are */
+    struct syn_map *shown;         /* instances whose service others can call by it; NULL: none */
     char front[AGT_MESH_ADDRESS_SIZE];
-    bool stop, serves;
+    bool stop, serves, missing; /* missing: there is no HAProxy */
 
     /* The thread's: */
     struct agt_identity_signer signer;
@@ -62,7 +58,7 @@ struct agt_mesh {
     struct agt_mesh_fronts fronts;
     char *authority;
     bool begun, known; /* all callers, and all services, were told once */
-    bool dirty, missing;
+    bool dirty;
     struct agt_breakers *breakers;
     int64_t break_ms;
     json_t *waited_for; /* ids of services that the server knows calls wait for: {ID: true} */
@@ -237,6 +233,12 @@ keep_named(struct agt_mesh *mesh, const json_t *named)
     mesh->known = true;
 }
 
+static const char *
+subject_of(const struct agt_mesh_caller *caller)
+{
+    return caller->service[0] != '\0' ? caller->service : caller->account;
+}
+
 /* Another instance may have the address of one whose end is not told yet. */
 static void
 drop_address(struct agt_mesh *mesh, const char *address)
@@ -264,6 +266,7 @@ take_letter(struct agt_mesh *mesh, struct letter *letter, struct syn_err *err)
         return SYN_OK;
     case ENTER:
         drop_address(mesh, letter->caller->address);
+        agt_identities_urge(mesh->identities, subject_of(letter->caller));
         mesh->fronts.six = mesh->fronts.six || letter->caller->address6[0] != '\0';
         return syn_map_put_take(mesh->callers, letter->id, SYN_TAKE(letter->caller), err);
     case LEAVE:
@@ -350,15 +353,10 @@ ensure(struct agt_mesh *mesh, const char *id, struct syn_err *err)
     return read_pem(mesh, id, err);
 }
 
-static const char *
-subject_of(const struct agt_mesh_caller *caller)
-{
-    return caller->service[0] != '\0' ? caller->service : caller->account;
-}
-
 static bool
-is_wanted(const struct agt_mesh *mesh, const char *subject)
+is_wanted(void *arg, const char *subject)
 {
+    const struct agt_mesh *mesh = arg;
     size_t cursor = 0;
     void *value;
 
@@ -384,8 +382,9 @@ see_identities(struct agt_mesh *mesh)
         if (rc == SYN_OK)
             continue;
         syn_log_err(SYN_LOG_DEBUG, "mesh.no-identity", &err);
+        if (!mesh->dirty || mesh->retry_ms > 0) /* or what came is set at once */
+            mesh->retry_ms = now_ms() + RETRY_MS;
         mesh->dirty = true;
-        mesh->retry_ms = now_ms() + RETRY_MS;
         if (rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT)
             break; /* the others would wait as long for the same */
     }
@@ -393,115 +392,13 @@ see_identities(struct agt_mesh *mesh)
     while (syn_map_next(mesh->pems, &cursor, &id, NULL)) {
         if (is_wanted(mesh, id))
             continue;
-        agt_identities_drop(mesh->identities, id);
         (void)syn_map_remove(mesh->pems, id);
         mesh->dirty = true;
         mesh->retry_ms = 0;
     }
+    agt_identities_keep(mesh->identities, is_wanted, mesh);
     if (mesh->authority == NULL)
         read_authority(mesh);
-}
-
-/* --- where it listens ------------------------------------------------------------------------- */
-
-static bool
-is_free(const char *host, unsigned port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    int fd, rc;
-
-    if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
-        return false;
-    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    rc = fd < 0 ? -1 : bind(fd, (const struct sockaddr *)&address, sizeof(address));
-    if (rc == 0) /* one that listens is told only now */
-        rc = listen(fd, 1);
-    if (fd >= 0)
-        (void)close(fd);
-    return rc == 0;
-}
-
-/* A port that is free, with the next one; the search begins at another place for every folder. */
-static unsigned
-free_ports(const char *host, const char *dir, unsigned behind)
-{
-    unsigned start = 0, span = (PORTS_TO - PORTS_FROM) / 2;
-
-    for (const char *c = dir; *c != '\0'; c++)
-        start = start * 31 + (unsigned char)*c;
-    for (unsigned i = 0; i < span; i++) {
-        unsigned port = PORTS_FROM + 2 * ((start + i) % span);
-
-        if (port > behind + 1 && is_free(host, port) && is_free(host, port + 1))
-            return port;
-    }
-    return 0;
-}
-
-static void
-ports_path(const struct agt_mesh *mesh, char out[AGT_PATH_MAX])
-{
-    (void)snprintf(out, AGT_PATH_MAX, "%s/mesh/ports", mesh->agent->data_dir);
-}
-
-/* "OUT IN": what was chosen stays, so that the HAProxy of an earlier agent has it already. */
-static bool
-read_ports(const struct agt_mesh *mesh, unsigned ret[PORT_PAIRS])
-{
-    char path[AGT_PATH_MAX];
-    FILE *file;
-    bool good;
-
-    ports_path(mesh, path);
-    file = fopen(path, "re");
-    /* NOLINTNEXTLINE(cert-err34-c): what is out of range is not taken */
-    good = file != NULL && fscanf(file, "%5u %5u", &ret[0], &ret[1]) == 2;
-    if (file != NULL)
-        (void)fclose(file);
-    return good && ret[0] >= PORTS_FROM && ret[0] < PORTS_TO && ret[1] >= PORTS_FROM &&
-           ret[1] < PORTS_TO;
-}
-
-/* Where other nodes come to: as it was said, or at the address by which the server is reached. */
-static void
-choose_listen(struct agt_mesh *mesh, unsigned port)
-{
-    struct agt_mesh_fronts *fronts = &mesh->fronts;
-    const char *said = mesh->agent->mesh_listen;
-    char host[AGT_MESH_ADDRESS_SIZE] = "";
-    uint64_t own = port;
-
-    if (said == NULL)
-        agt_line_source(mesh->agent->server, host);
-    else if (syn_parse_u64(strrchr(said, ':') + 1, 1, UINT16_MAX - 1, "", &own, NULL) == SYN_OK)
-        (void)snprintf(host, sizeof(host), "%.*s", (int)(strrchr(said, ':') - said), said);
-    (void)snprintf(fronts->in_http, sizeof(fronts->in_http), "%.50s:%u", host, (unsigned)own);
-    (void)snprintf(fronts->in_tcp, sizeof(fronts->in_tcp), "%.50s:%u", host, (unsigned)own + 1);
-}
-
-static int
-choose_ports(struct agt_mesh *mesh, bool anew, struct syn_err *err)
-{
-    unsigned ports[PORT_PAIRS];
-    char path[AGT_PATH_MAX], line[32];
-    int rc;
-
-    if (anew || !read_ports(mesh, ports)) {
-        ports[0] = free_ports("0.0.0.0", mesh->agent->data_dir, 0);
-        ports[1] = free_ports("0.0.0.0", mesh->agent->data_dir, ports[0]);
-        if (ports[0] == 0 || ports[1] == 0)
-            return SYN_FAIL(err, SYN_E_LIMIT, "no port is free for the mesh");
-        ports_path(mesh, path);
-        (void)snprintf(line, sizeof(line), "%u %u\n", ports[0], ports[1]);
-        rc = agt_replace_file(path, line, strlen(line), err);
-        if (rc < 0)
-            return rc;
-    }
-    mesh->fronts = (struct agt_mesh_fronts){.out_http = (uint16_t)ports[0],
-                                            .out_tcp = (uint16_t)(ports[0] + 1),
-                                            .six = mesh->fronts.six};
-    choose_listen(mesh, ports[1]);
-    return SYN_OK;
 }
 
 /* --- the table -------------------------------------------------------------------------------- */
@@ -540,14 +437,41 @@ tell_names(struct agt_mesh *mesh, const struct agt_mesh_table *table, struct syn
     return rc;
 }
 
+/* Whose services other nodes can call here, by what was set: those with a certificate, of which
+ * this node has heard. NULL: no memory, and nobody is said to be. */
+static struct syn_map *
+find_shown(const struct agt_mesh *mesh)
+{
+    struct syn_map *shown = NULL;
+    size_t cursor = 0;
+    const char *instance;
+    void *value;
+    int rc = syn_map_new(NULL, &shown, NULL);
+
+    while (rc == SYN_OK && mesh->authority != NULL &&
+           syn_map_next(mesh->callers, &cursor, &instance, &value)) {
+        const char *subject = subject_of(value);
+
+        if (syn_map_find(mesh->pems, subject) != NULL &&
+            syn_map_find(mesh->services, subject) != NULL)
+            rc = syn_map_put_take(shown, instance, mesh->services, NULL);
+    }
+    return shown;
+}
+
 /* What is set serves from now on. Takes the table. */
 static void
 note_set(struct agt_mesh *mesh, struct agt_mesh_table *table)
 {
+    struct syn_map *shown = find_shown(mesh);
+
     lock(mesh);
     agt_mesh_table_fini(&mesh->current);
     mesh->current = *table;
+    (void)syn_map_free(mesh->shown);
+    mesh->shown = shown;
     mesh->serves = true;
+    mesh->missing = false;
     (void)syn_str_copy(mesh->front, sizeof(mesh->front), mesh->fronts.in_http);
     unlock(mesh);
     *table = (struct agt_mesh_table){.diverts = NULL};
@@ -585,9 +509,14 @@ set_table(struct agt_mesh *mesh, struct syn_err *err)
 static void
 without_proxy(struct agt_mesh *mesh, const struct syn_err *why)
 {
-    if (!mesh->missing)
-        syn_log_err(SYN_LOG_WARN, "mesh.no-proxy", why);
+    bool known;
+
+    lock(mesh);
+    known = mesh->missing;
     mesh->missing = true;
+    unlock(mesh);
+    if (!known)
+        syn_log_err(SYN_LOG_WARN, "mesh.no-proxy", why);
     agt_names_serve_take(mesh->agent->names, NULL, false);
     (void)!syn_net_divert(mesh->agent->net, NULL, 0, NULL);
     mesh->retry_ms = now_ms() + SEARCH_MS;
@@ -622,7 +551,7 @@ apply(struct agt_mesh *mesh)
         mesh->dirty = true;
         mesh->retry_ms = now_ms() + RETRY_MS;
         if (rc == SYN_E_UNAVAILABLE && !agt_mesh_serves(mesh)) /* somebody has a port of ours */
-            (void)!choose_ports(mesh, true, NULL);
+            (void)!agt_mesh_ports(mesh->agent, true, &mesh->fronts, NULL);
         return;
     }
     see_identities(mesh);
@@ -852,6 +781,17 @@ agt_mesh_serves(struct agt_mesh *mesh)
     return serves;
 }
 
+bool
+agt_mesh_shows(struct agt_mesh *mesh, const char *instance)
+{
+    bool shows;
+
+    lock(mesh);
+    shows = mesh->missing || (mesh->shown != NULL && syn_map_find(mesh->shown, instance) != NULL);
+    unlock(mesh);
+    return shows;
+}
+
 static int
 report_calls(struct agt_mesh *mesh, json_t *report, struct syn_err *err)
 {
@@ -925,7 +865,7 @@ begin(struct agt_mesh *mesh, struct syn_err *err)
         rc = SYN_FAIL_SYS(err, errno, "making %s", path);
     (void)snprintf(path, sizeof(path), "%s/mesh/identities", mesh->agent->data_dir);
     if (rc == SYN_OK)
-        rc = choose_ports(mesh, false, err);
+        rc = agt_mesh_ports(mesh->agent, false, &mesh->fronts, err);
     /* Others hear of it with the first heartbeat; it listens from the first instance on. */
     if (rc == SYN_OK &&
         syn_balancer_find(path_of, sizeof(path_of), version, sizeof(version), NULL) == SYN_OK)
@@ -987,6 +927,7 @@ agt_mesh_free(struct agt_mesh *mesh)
     mesh->identities = agt_identities_close(mesh->identities);
     mesh->signer.client = syn_client_free(mesh->signer.client);
     (void)syn_map_free(mesh->services);
+    (void)syn_map_free(mesh->shown);
     (void)syn_map_free(mesh->callers);
     (void)syn_map_free(mesh->pems);
     json_decref(mesh->waited_for);

@@ -110,9 +110,18 @@ SYN_MUST int agt_mesh_report(const struct agt_mesh_table *table,
                              const struct syn_balancer_stats *stats, json_t *list,
                              struct syn_err *err);
 
-/* --- the mesh (mesh.c) ------------------------------------------------------------------------ */
+/* --- where it listens (mesh_ports.c) -----------------------------------------------------------
+ */
 
 struct syn_agent;
+
+/** What was chosen before, so that the HAProxy of an earlier agent has it already, or else, and
+ * when it is to be `anew`, ports that are free. Keeps `six`. Returns 0; LIMIT: none is free; IO. */
+SYN_MUST int agt_mesh_ports(const struct syn_agent *agent, bool anew,
+                            struct agt_mesh_fronts *fronts, struct syn_err *err);
+
+/* --- the mesh (mesh.c) ------------------------------------------------------------------------ */
+
 struct agt_mesh;
 
 /** Begin. That there is no HAProxy is told in the log and looked for again; names then stand for
@@ -132,6 +141,9 @@ SYN_MUST int agt_mesh_enter(struct agt_mesh *mesh, const struct agt_mesh_caller 
 void agt_mesh_leave(struct agt_mesh *mesh, const char *instance);
 /** All that called when the agent started have entered. Nothing is set before. */
 SYN_MUST int agt_mesh_begin(struct agt_mesh *mesh, struct syn_err *err);
+/** Can other nodes call the service of the instance here, as far as the mesh goes? Also yes where
+ * there is no HAProxy, and nobody comes. Thread: any. */
+bool agt_mesh_shows(struct agt_mesh *mesh, const char *instance);
 /** Do services' addresses lead to the proxy? */
 bool agt_mesh_serves(struct agt_mesh *mesh);
 /** Put into a heartbeat where other nodes reach it, "mesh": "HOST:PORT", and what has been counted

@@ -15,7 +15,7 @@
 #include "mesh_make_priv.h"
 
 #define CHECK_MS     2000
-#define IN_HOLD_MS   2000
+#define IN_HOLD_MS   5000
 #define ERRORS_MAX   1000
 #define VERSIONS_MAX 16 /* of one service that run at once */
 

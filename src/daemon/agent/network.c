@@ -203,6 +203,7 @@ agt_names_enter(struct agt_instance *instance, const json_t *doc)
 {
     const struct syn_runtime_ops *ops = instance->runtime.ops;
     const struct syn_net_place *place = ops->place != NULL ? ops->place(instance->handle) : NULL;
+    const json_t *spec = json_object_get(doc, "spec");
     struct agt_asker asker = {.account = ""};
     struct syn_err err = {0};
 
@@ -215,8 +216,12 @@ agt_names_enter(struct agt_instance *instance, const json_t *doc)
         syn_log_err(SYN_LOG_WARN, "instance.no-names", &err);
     else
         (void)syn_str_copy(instance->gateway, sizeof(instance->gateway), place->gateway4);
-    if (instance->agent->mesh != NULL && place->address4[0] != '\0')
-        enter_mesh(instance->agent, instance->id, place, doc);
+    if (instance->agent->mesh == NULL || place->address4[0] == '\0')
+        return;
+    enter_mesh(instance->agent, instance->id, place, doc);
+    /* Calls to a function come by its gateway, which needs no mesh. */
+    instance->enters_mesh = syn_str_eq(syn_json_str(spec, "workload", ""), "service") &&
+                            json_object_get(spec, "function") == NULL;
 }
 
 void

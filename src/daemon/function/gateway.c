@@ -468,13 +468,15 @@ int
 syn_function_gateway_main(int argc, char **argv)
 {
     struct syn_function_gateway_options options = {.data_dir = NULL};
+    const char *parent = NULL;
     const struct {
         const char *name;
         const char **value;
     } texts[] = {{"--data-dir", &options.data_dir},     {"--server", &options.server},
                  {"--listen", &options.listen},         {"--tls-listen", &options.tls_listen},
                  {"--access-log", &options.access_log}, {"--wasm-library", &options.wasm_library},
-                 {"--log-level", &options.log_level}};
+                 {"--log-level", &options.log_level},   {"--parent", &parent}};
+    uint64_t expected = 0;
 
     for (int i = 2; i < argc; i++) {
         size_t at = 0;
@@ -491,8 +493,13 @@ syn_function_gateway_main(int argc, char **argv)
     }
     if (options.data_dir == NULL || options.server == NULL)
         return usage("--data-dir and --server are needed");
-    /* Whoever started us is gone: so are those who could use us. */
+    if (parent != NULL && syn_parse_u64(parent, 1, INT32_MAX, "--parent", &expected, NULL) < 0)
+        return usage("--parent is a process id");
+    /* Whoever started us is gone: so are those who could use us. Nobody tells of one that was gone
+     * before we asked for the signal. */
     if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0)
         return usage(strerrordesc_np(errno));
+    if (parent != NULL && (uint64_t)getppid() != expected)
+        return 0;
     return syn_function_gateway_run(&options);
 }

@@ -70,7 +70,7 @@ test_again(void **state)
 {
     struct syn_loop *loop = NULL;
     struct syn_function_keeper *keeper;
-    char line[600];
+    char line[600], parent[100];
     struct syn_err err;
     FILE *file;
 
@@ -87,7 +87,9 @@ test_again(void **state)
     assert_non_null(fgets(line, sizeof(line), file));
     (void)fclose(file);
     assert_non_null(strstr(line, "function-gateway --data-dir "));
-    assert_non_null(strstr(line, "--server /server.sock --listen 127.0.0.1:0\n"));
+    (void)snprintf(parent, sizeof(parent),
+                   "--server /server.sock --parent %d --listen 127.0.0.1:0\n", (int)getpid());
+    assert_non_null(strstr(line, parent));
 }
 
 static void
@@ -120,6 +122,35 @@ test_stop(void **state)
     assert_int_equal(kill(pid, 0), -1);
     assert_null(syn_function_keeper_free(NULL));
     (void)syn_loop_free(loop);
+}
+
+/* Who started it was killed before it could ask to be told: it does not stay. */
+static void
+test_orphan(void **state)
+{
+    char parent[24], socket[320];
+    char *argv[] = {(char[]){"synor"},
+                    (char[]){"function-gateway"},
+                    (char[]){"--data-dir"},
+                    data_dir,
+                    (char[]){"--server"},
+                    (char[]){"/server.sock"},
+                    (char[]){"--parent"},
+                    parent,
+                    NULL};
+    int status = 0;
+    pid_t pid = fork();
+
+    (void)state;
+    if (pid == 0) {
+        (void)snprintf(parent, sizeof(parent), "%d", (int)getpid()); /* nobody is his own parent */
+        _exit(syn_function_gateway_main(SYN_LEN(argv) - 1, argv));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    (void)snprintf(socket, sizeof(socket), "%s/gateway.sock", data_dir);
+    assert_int_equal(access(socket, F_OK), -1);
 }
 
 static void *
@@ -171,6 +202,7 @@ main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_again),
         cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_orphan),
         cmocka_unit_test(test_confined),
     };
 

@@ -61,8 +61,10 @@ ended(void *arg, pid_t pid, int status)
 static int
 start(struct syn_function_keeper *keeper, struct syn_err *err)
 {
+    char parent[24];
     const char *argv[20] = {"synor",    "function-gateway", "--data-dir", keeper->data_dir,
-                            "--server", keeper->server,     NULL};
+                            "--server", keeper->server,     "--parent",   parent,
+                            NULL};
     const char *env[8] = {NULL};
     const char *const passed[] = {"PATH",         "TMPDIR",       "SYNOR_WASMTIME",
                                   "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"};
@@ -73,10 +75,11 @@ start(struct syn_function_keeper *keeper, struct syn_err *err)
                                         .out = SYN_CHILD_NULL,
                                         .err = STDERR_FILENO,
                                         .passed = SYN_CHILD_NULL};
-    size_t argc = 6;
+    size_t argc = 8;
     size_t envc = 0;
     int rc;
 
+    (void)snprintf(parent, sizeof(parent), "%d", (int)getpid());
     if (keeper->listen != NULL) {
         argv[argc++] = "--listen";
         argv[argc++] = keeper->listen;

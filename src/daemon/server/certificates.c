@@ -558,11 +558,11 @@ warn_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct s
     int rc = srv_load(server, key, &doc, &revision, err);
 
     if (rc != SYN_OK)
-        return rc < 0 ? rc : SYN_OK;
+        return rc;
     rc = srv_services_with_certificate(server, syn_json_str(doc, "account", ""),
                                        syn_json_str(doc, "name", ""), &users, err);
     if (rc < 0 || json_array_size(users) == 0)
-        return rc; /* nobody to tell */
+        return rc < 0 ? rc : SRV_ABSENT; /* nobody to tell */
     (void)snprintf(message, sizeof(message),
                    "Its certificate %.63s ends at %.40s: give a new one (synor compute certificate "
                    "add).",
@@ -578,13 +578,15 @@ warn_one(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
 {
     struct syn_server *server = arg;
     char copy[SRV_KEY_MAX];
+    int rc;
 
     (void)revision;
     if (from_directory(doc) || syn_json_bool(doc, "warned", false) ||
         !syn_str_copy(copy, sizeof(copy), key) ||
         syn_json_i64(doc, "until_ms", 0) - syn_wall_ms(server->world) > WARN_MS)
         return SYN_OK;
-    return srv_change(server, "the certificate", warn_attempt, copy, NULL, err);
+    rc = srv_change(server, "the certificate", warn_attempt, copy, NULL, err);
+    return rc < 0 ? rc : SYN_OK;
 }
 
 int

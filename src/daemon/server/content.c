@@ -295,7 +295,7 @@ get_car(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int rc = find_cid(server, req, &cid, err);
 
     if (rc == SYN_OK)
-        rc = srv_disk_room(server, err);
+        rc = srv_disk_room(server, 0, err);
     if (rc < 0)
         return rc;
     (void)snprintf(dir, sizeof(dir), "%s/server/uploads", server->data_dir);
@@ -330,7 +330,7 @@ begin_car(struct syn_http_req *req, void *ctx, struct syn_http_upload *upload, s
 {
     struct syn_server *server = ctx;
     struct syn_content_car *car = NULL;
-    int rc = srv_disk_room(server, err);
+    int rc = srv_disk_room(server, 0, err);
 
     (void)req;
     if (rc == SYN_OK)

@@ -9,6 +9,7 @@
 #include <synor/orchestration/document.h>
 
 #include "function_prewarm_priv.h"
+#include "usage_testing.h"
 
 #define WAITS 500 /* of 10 ms */
 
@@ -386,6 +387,90 @@ gpus_are_paid_for(void **state)
     assert_int_equal(used(house, "fn-gpus", now_ms + 1000, "alice", "gpu:h100") - before, 3000);
     assert_int_equal(used(house, "fn-gpus", now_ms, "alice", "gpu:rtx4090") * 3, before);
     (void)syn_client_free(client);
+}
+
+/* The first replica of the pool of the function's first version. */
+static void
+pool_instance(struct syn_client *client, const char *id, char *ret)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "/v1/services/svc-%s01", id + strlen("fn-"));
+    ret[0] = '\0';
+    for (int i = 0; i < WAITS && ret[0] == '\0'; i++) {
+        const json_t *first;
+        SYN_JSON(pool);
+
+        if (call(client, "GET", path, NULL, NULL, &pool) == SYN_OK) {
+            first = json_array_get(syn_json_at(pool, "status.endpoints"), 0);
+            (void)syn_str_copy(ret, SYN_ID_MAX, syn_json_str(first, "instance", ""));
+        }
+        (void)usleep(10000);
+    }
+    assert_true(ret[0] != '\0');
+}
+
+/* From when an instance is ready until it is not, whoever called it. Nobody's cards: the node says
+ * that it has some. */
+static void
+cards_of_ready_instances_are_noted(void **state)
+{
+    struct house *house = *state;
+    struct run run;
+    char cid[SYN_CID_TEXT_MAX], text[512], id[SYN_ID_MAX], instance[SYN_ID_MAX],
+        provider[SYN_ID_MAX];
+    struct syn_err err;
+    int64_t now_ms, hour;
+    SYN_JSON(function);
+
+    run_join(&run, house, "carded", 41, NULL);
+    (void)snprintf(text, sizeof(text), "/v1/nodes/%s/heartbeat", run.node);
+    must(run.agent, "POST", text,
+         "{'capacity':{'cpu_millicores':8000,'memory_bytes':85899345920,'scratch_bytes':"
+         "85899345920,'gpus':[{'model':'h100','count':2,'vram_bytes':85899345920}]}}",
+         NULL);
+    store_source(run.tenant, cid);
+    (void)snprintf(text, sizeof(text),
+                   "{'name':'g','spec':{'runtime':'python3','code':'synor://%s','gpus':2,"
+                   "'gpu_model':'h100','min_instances':1}}",
+                   cid);
+    must(run.tenant, "POST", "/v1/functions", text, &function);
+    (void)syn_str_copy(id, sizeof(id), syn_document_id(function));
+    assert_done(srv_node_provider(house->server, run.node, provider, &err), &err);
+    pool_instance(run.tenant, id, instance);
+    now_ms = syn_wall_ms(house->server->world);
+    assert_int_equal(used(house, id, now_ms + SYN_HOUR_MS, provider, "gpu:h100"), 0);
+    (void)snprintf(text, sizeof(text), "/v1/instances/%s/status", instance);
+    must(house->client, "POST", text,
+         "{'state':'running','reason':'running','message':'m','address':'10.128.0.2','port':8080,"
+         "'health':{'ready':true,'message':'m'}}",
+         NULL);
+    for (int i = 0; i < WAITS && used(house, id, now_ms + SYN_HOUR_MS, provider, "gpu:h100") == 0;
+         i++)
+        (void)usleep(10000);
+    now_ms = syn_wall_ms(house->server->world);
+    hour = used(house, id, now_ms + SYN_HOUR_MS, provider, "gpu:h100");
+    assert_true(hour >= 2 * SYN_HOUR_MS);
+    assert_int_equal(used(house, id, now_ms + SYN_HOUR_MS + 1000, provider, "gpu:h100") - hour,
+                     2000);
+    assert_true(used(house, id, now_ms + SYN_HOUR_MS, provider, "function:provisioned") > 0);
+    /* Once it is not ready nothing is added. */
+    must(house->client, "POST", text,
+         "{'state':'running','reason':'running','message':'m','address':'10.128.0.2','port':8080,"
+         "'health':{'ready':false,'message':'m'}}",
+         NULL);
+    for (int i = 0; i < WAITS; i++) {
+        now_ms = syn_wall_ms(house->server->world);
+        hour = used(house, id, now_ms + SYN_HOUR_MS, provider, "gpu:h100");
+        if (hour < SYN_HOUR_MS)
+            break;
+        (void)usleep(10000);
+    }
+    assert_true(hour < SYN_HOUR_MS);
+    assert_int_equal(used(house, id, now_ms + 2 * SYN_HOUR_MS, provider, "gpu:h100"), hour);
+    (void)snprintf(text, sizeof(text), "/v1/nodes/%s/drain", run.node); /* nobody serves others */
+    must(house->client, "POST", text, "{'on':true}", NULL);
+    run_fini(&run);
 }
 
 /* {state, peak}; NULL: nothing was learnt. Owner: the caller. */
@@ -780,6 +865,7 @@ main(void)
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(a_process_has_a_pool_that_nobody_sees),
         cmocka_unit_test(gpus_are_paid_for),
+        cmocka_unit_test(cards_of_ready_instances_are_noted),
         cmocka_unit_test(it_learns_when_it_is_called),
         cmocka_unit_test(starts_that_are_none),
         cmocka_unit_test(keys_are_made_told_and_removed),

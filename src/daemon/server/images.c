@@ -257,7 +257,7 @@ post_image(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = read_platform(syn_json_str(syn_http_req_json(req), "platform", ""), want.architecture,
                            err);
     if (rc == SYN_OK)
-        rc = srv_disk_room(server, err);
+        rc = srv_disk_room(server, 0, err);
     if (rc == SYN_OK)
         rc = srv_quota_load(server, want.account, &quota, err);
     if (rc == SYN_OK && quota.limits[SYN_QUOTA_STORAGE] != SYN_QUOTA_NONE)
@@ -340,7 +340,7 @@ post_push(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (rc == SYN_OK)
         rc = read_source(server, syn_json_str(body, "image", ""), &want, err);
     if (rc == SYN_OK && want.cid[0] != '\0')
-        rc = srv_disk_room(server, err);
+        rc = srv_disk_room(server, 0, err);
     return rc < 0 ? rc : begin(req, server, &want, err);
 }
 

@@ -868,8 +868,10 @@ struct srv_sweeper *srv_sweeper_free(struct srv_sweeper *sweeper);
 SYN_MUST int srv_sweep(struct syn_server *server, int64_t now_ms, struct syn_err *err);
 /** Delete the index entries of an upload's document within `txn`; not the document itself. */
 SYN_MUST int srv_upload_forget(const json_t *doc, struct srv_txn *txn, struct syn_err *err);
-/** NOSPACE when the disk is so full that the platform itself could not go on. */
-SYN_MUST int srv_disk_room(const struct syn_server *server, struct syn_err *err);
+/** NOSPACE when the disk is so full that the platform itself could not go on, or would be with so
+ * many bytes more; 0 where that is not known. */
+SYN_MUST int srv_disk_room(const struct syn_server *server, int64_t more_bytes,
+                           struct syn_err *err);
 /** Remove the folder of an upload; an absent one is fine. */
 void srv_upload_remove(const struct syn_server *server, const char *id);
 

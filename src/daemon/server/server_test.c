@@ -1,6 +1,8 @@
 /* The server as its clients see it: a real one over a temporary folder, spoken to by the client
  * over its socket, from several threads at once where money is concerned. */
 #include <pthread.h>
+#include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <synor/base/str.h>
@@ -45,6 +47,31 @@ test_commit_again_answers_again(void **state)
     assert_true(json_equal(first, second));
     new_upload(house->client, "{'kind':'folder','key':'k'}", path);
     assert_string_not_equal(path, id);
+}
+
+/* What the disk has no room for is refused before it comes, and fills nothing. */
+static void
+test_more_than_the_disk_is_refused(void **state)
+{
+    struct house *house = *state;
+    const int64_t size = INT64_C(1) << 42;
+    char id[SYN_ID_MAX], url[160];
+    struct syn_transfer transfer = {.path = url, .fd = memfd_create("body", MFD_CLOEXEC), .len = 1};
+    struct statvfs fs;
+    SYN_JSON(upload);
+
+    assert_int_equal(statvfs(house->dir, &fs), 0);
+    if (fs.f_bavail > (uint64_t)size / fs.f_frsize)
+        skip();
+    assert_int_equal(ftruncate(transfer.fd, 1), 0);
+    new_upload(house->client, "{'kind':'file'}", id);
+    (void)snprintf(url, sizeof(url), "/v1/uploads/%s/data?offset=0&size=%lld", id, (long long)size);
+    assert_int_equal(syn_client_upload(house->client, &transfer, NULL, NULL), SYN_E_NOSPACE);
+    (void)snprintf(url, sizeof(url), "/v1/uploads/%s", id);
+    must(house->client, "GET", url, NULL, &upload);
+    assert_int_equal(json_array_size(json_object_get(upload, "files")), 0);
+    must(house->client, "DELETE", url, NULL, NULL);
+    (void)close(transfer.fd);
 }
 
 static void
@@ -558,6 +585,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_file_upload_refuses_link, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_commit_again_answers_again, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_more_than_the_disk_is_refused, house_setup,
                                         house_teardown),
         cmocka_unit_test_setup_teardown(test_sweep_removes_what_is_old, house_setup,
                                         house_teardown),

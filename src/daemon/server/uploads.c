@@ -321,22 +321,34 @@ srv_upload_forget(const json_t *doc, struct srv_txn *txn, struct syn_err *err)
 }
 
 static int
+delete_documents(struct syn_server *server, const json_t *doc, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    SRV_TXN(txn);
+    int rc = srv_upload_forget(doc, &txn, err);
+
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, srv_key(key, "upload", syn_json_str(doc, "id", "?"), NULL), err);
+    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+}
+
+static int
 delete_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
-    char key[SRV_KEY_MAX];
     SYN_JSON(doc);
-    SRV_TXN(txn);
     int rc = load_upload(server, req, &doc, err);
+    const char *id = syn_json_str(doc, "id", "?");
 
+    if (rc < 0)
+        return rc;
+    rc = delete_documents(server, doc, err);
+    if (rc == SYN_E_NOSPACE) { /* what it leaves behind is the room to say so */
+        srv_upload_remove(server, id);
+        rc = delete_documents(server, doc, err);
+    }
     if (rc == SYN_OK)
-        rc = srv_upload_forget(doc, &txn, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, srv_key(key, "upload", syn_json_str(doc, "id", "?"), NULL), err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    if (rc == SYN_OK)
-        srv_upload_remove(server, syn_json_str(doc, "id", "?"));
+        srv_upload_remove(server, id);
     return rc < 0 ? rc : SYN_OK;
 }
 
@@ -361,16 +373,36 @@ data_path(struct syn_http_req *req, const json_t *doc, const char **ret_path, st
 }
 
 int
-srv_disk_room(const struct syn_server *server, struct syn_err *err)
+srv_disk_room(const struct syn_server *server, int64_t more_bytes, struct syn_err *err)
 {
     struct statvfs fs;
+    uint64_t kept, more;
 
     if (statvfs(server->data_dir, &fs) != 0)
         return SYN_FAIL_SYS(err, errno, "looking at the disk of %s", server->data_dir);
-    if (fs.f_bavail < fs.f_blocks / DISK_KEPT_SHARE)
+    kept = fs.f_blocks / DISK_KEPT_SHARE;
+    more = (uint64_t)SYN_MAX(more_bytes, 0) / fs.f_frsize;
+    if (fs.f_bavail < kept)
         return SYN_FAIL(err, SYN_E_NOSPACE,
                         "the platform's disk is nearly full: collect with `synor storage gc`");
+    if (fs.f_bavail - kept < more)
+        return SYN_FAIL(err, SYN_E_NOSPACE,
+                        "the platform's disk has no room for %lld bytes more: collect with"
+                        " `synor storage gc`",
+                        (long long)more_bytes);
     return SYN_OK;
+}
+
+/* So much is to come, as far as it is said. */
+static int64_t
+announced(struct syn_http_req *req, int64_t offset)
+{
+    const char *length = syn_http_req_header(req, "content-length");
+    int64_t size = syn_json_i64(syn_http_req_query_json(req), "size", 0), bytes = 0;
+
+    if (length == NULL || syn_parse_i64(length, 0, UPLOAD_FILE_MAX, "", &bytes, NULL) < 0)
+        bytes = 0;
+    return SYN_MAX(bytes, size - offset);
 }
 
 static void
@@ -395,7 +427,7 @@ begin_data(struct syn_http_req *req, void *ctx, struct syn_http_upload *upload, 
     int rc = load_upload(ctx, req, &doc, err);
 
     if (rc == SYN_OK)
-        rc = srv_disk_room(ctx, err);
+        rc = srv_disk_room(ctx, announced(req, offset), err);
     if (rc == SYN_OK)
         rc = data_path(req, doc, &path, err);
     if (rc == SYN_OK)

@@ -43,6 +43,7 @@ write_map(pid_t pid, const char *name, const struct syn_plan *plan, struct syn_e
 static int
 open_namespace(const struct syn_plan *plan, int *ret_fd, struct syn_err *err)
 {
+    const pid_t parent = getpid();
     long pid = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
     char path[64];
     int fd = -1;
@@ -50,8 +51,9 @@ open_namespace(const struct syn_plan *plan, int *ret_fd, struct syn_err *err)
 
     if (pid == 0) {
         (void)syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-        for (;;)
+        while (syscall(SYS_getppid) == parent) /* it may be gone before it could be asked for */
             (void)syscall(SYS_ppoll, NULL, 0, NULL, NULL, 0);
+        (void)syscall(SYS_exit_group, 0);
     }
     if (pid < 0)
         return SYN_FAIL_SYS(err, errno, "making a user namespace");

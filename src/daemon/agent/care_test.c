@@ -1,0 +1,103 @@
+/* When a replica is told to be ready: what of it is not its program's. */
+#include "agent_testing.h"
+
+#include "mesh_priv.h"
+
+#include <synor/base/str.h>
+
+#define WORD_MS  1000 /* so late it is told why one is not ready yet */
+#define ALONE_MS 5000 /* so late it is ready although the mesh does not have it */
+
+/* A replica whose program is not asked anything, on a node with a mesh to which no service was
+ * told. */
+struct stage {
+    struct bench *bench;
+    struct agt_care *care;
+};
+
+static const struct syn_runtime_ops no_ops = {.version = 0}; /* nothing of it is called */
+
+static void
+begin(struct stage *stage, bool enters_mesh, int port)
+{
+    struct syn_err err;
+    SYN_JSON(doc);
+
+    stage->bench = bench_open();
+    stage->bench->instance.enters_mesh = enters_mesh;
+    stage->bench->instance.runtime.ops = &no_ops;
+    assert_done(agt_mesh_new(&stage->bench->agent, &stage->bench->agent.mesh, &err), &err);
+    assert_done(
+        syn_json_pack(&doc, &err, "{s:{s:s, s:i}}", "spec", "workload", "service", "port", port),
+        &err);
+    assert_done(agt_care_new(&stage->bench->instance, doc, &stage->care, &err), &err);
+}
+
+static void
+end(struct stage *stage)
+{
+    stage->care = agt_care_free(stage->care);
+    stage->bench->agent.mesh = agt_mesh_free(stage->bench->agent.mesh);
+    bench_close(stage->bench);
+}
+
+static bool
+told_ready(const struct stage *stage)
+{
+    return syn_json_bool(json_object_get(stage->bench->fake.status, "health"), "ready", false);
+}
+
+static void
+one_is_ready_when_the_mesh_has_it(void **state)
+{
+    struct stage stage;
+    int64_t now_ms;
+
+    (void)state;
+    begin(&stage, true, 80);
+    agt_care_turn(stage.care);
+    assert_null(stage.bench->fake.status);
+    now_ms = syn_mono_ms(stage.bench->agent.world);
+    assert_in_range(agt_care_due_ms(stage.care), now_ms, now_ms + 100);
+    bench_pass_ms(WORD_MS);
+    agt_care_turn(stage.care);
+    assert_false(told_ready(&stage));
+    assert_non_null(
+        strstr(syn_json_str(json_object_get(stage.bench->fake.status, "health"), "message", ""),
+               "mesh does not have it yet"));
+    bench_pass_ms(ALONE_MS - WORD_MS);
+    agt_care_turn(stage.care);
+    assert_true(told_ready(&stage));
+    end(&stage);
+}
+
+/* Of another agent, or of a service that nobody calls. */
+static void
+others_do_not_wait(void **state)
+{
+    static const struct {
+        bool enters_mesh;
+        int port;
+    } rows[] = {{false, 80}, {true, 0}};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct stage stage;
+
+        begin(&stage, rows[i].enters_mesh, rows[i].port);
+        agt_care_turn(stage.care);
+        assert_true(told_ready(&stage));
+        end(&stage);
+    }
+}
+
+int
+main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_is_ready_when_the_mesh_has_it),
+        cmocka_unit_test(others_do_not_wait),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
