@@ -97,7 +97,8 @@ def record(p, name, instance, *account):
 
 def quota(spare):
     """Thousandths of a core that its control group may have."""
-    for file in pathlib.Path("/sys/fs/cgroup").glob(f"**/synor/{spare}-*/cpu.*"):
+    root = pathlib.Path("/sys/fs/cgroup")
+    for file in [*root.glob(f"synor/{spare}-*/cpu.*"), *root.glob(f"*/synor/{spare}-*/cpu.*")]:
         if file.name == "cpu.max":
             used, period = file.read_text().split()
             return 0 if used == "max" else int(used) * 1000 // int(period)
