@@ -9,7 +9,8 @@ the time is ours. Cold: everything is on the node's disk, nothing of the functio
 the request to having its answer. Snapshot: the same with --snapstart, while a sandbox made
 ahead waits; and of that, from the sandbox that waits to the instance that is ready. Awake: one connection,
 one call after the other. Forked: cold as isolation namespace has it, in turns with the
-same function under runc.
+same function under runc. Taken: out of the warm pool, in turns with the same function that has a
+variable which interpreters read when they start, and so takes none that waits.
 """
 
 import http.client
@@ -27,6 +28,8 @@ from bench_platform import Platform
 TURNS, CALLS, BURST, WAIT_S = 7, 1000, 1000, 120
 GOAL_COLD_MS, GOAL_P50_MS, GOAL_P99_MS, GOAL_FORKED_R = 1000, 1, 10, 0.5
 GOAL_RESTORED_MS = 100
+GOAL_TAKEN_R = 0.5
+COLD = {"PYTHONUTF8": "1", "NODE_NO_WARNINGS": "1"}  # what interpreters read when they start
 LANGUAGES = {
     "python": ("python3", "main.py", b"def handler(event, context):\n    return 'hello'\n"),
     "node": ("node", "main.mjs", b"export const handler = () => 'hello';\n"),
@@ -53,8 +56,10 @@ def wait_until(what, true):
 
 
 def runs(platform, own):
-    return any(own in folder for folder in os.listdir(
-        os.path.join(platform.data, "agent", "instances")))
+    agent = pathlib.Path(platform.data) / "agent"
+    return any(own in path.name for path in agent.glob("instances/*")) or any(
+        own in path.parent.name and (agent / "spares" / path.read_text()).exists()
+        for path in agent.glob("jobs/*/run"))
 
 
 def spares(platform):
@@ -106,7 +111,7 @@ def burst(where, path):
 
 
 def bench(platform, name, isolation, turns):
-    own, where = deploy(platform, name, isolation)
+    own, where = deploy(platform, name, isolation, env=COLD)
     path = f"/{name}"
     wait_until("it answers", lambda: call(where, path) > 0)
     cold = []
@@ -160,6 +165,37 @@ def bench_snapshot(platform, name, turns):
     wait_until("it is gone", lambda: not spares(platform)[0])
 
 
+def bench_taken(platform, name, turns):
+    """Cold and out of the pool, in turns."""
+    made = {f"{name}-{way}": deploy(platform, f"{name}-{way}", "gvisor", name, env=env)
+            for way, env in (("taken", {}), ("made", COLD))}
+    took = {way: [] for way in made}
+    for _ in range(turns + 1):
+        for way, (own, where) in made.items():
+            wait_until("it sleeps", lambda own=own: not runs(platform, own) and not spares(platform)[0])
+            wait_until("one waits", lambda: platform.call("GET", "/v1/nodes")["items"][0]["status"].get(
+                "pool", {}).get("waiting") or not took[way])
+            time.sleep(1)  # nothing is made any more
+            took[way].append(call(where, f"/{way}") * 1000)
+    for way in made:
+        del took[way][0]  # with it the pool begins
+        say(f"{way}: {min(took[way]):.0f} to {max(took[way]):.0f} ms")
+    ours, theirs = (statistics.median(took[way]) for way in made)
+    own = made[f"{name}-taken"][0]
+
+    def records():
+        return [row["stages_us"] for row in platform.call(
+            "GET", f"/v1/functions/fn-{own}/invocations")["items"] if row["way"] == "pool"]
+    wait_until("they are on record", lambda: len(records()) >= turns)
+    for stage in ("schedule", "fetch", "create", "initialise", "first_byte"):
+        say(f"{name}, {stage}: {statistics.median(row.get(stage, 0) for row in records()) / 1000:.0f} ms")
+    figure(f"function_taken_{name}_ms", ours, "ms", "cold", theirs, ours / theirs, GOAL_TAKEN_R,
+           ours / theirs <= GOAL_TAKEN_R)
+    for own, _ in made.values():
+        platform.call("DELETE", f"/v1/functions/fn-{own}")
+    wait_until("it is gone", lambda: not spares(platform)[0])
+
+
 def bench_forked(platform, turns):
     made = {name: deploy(platform, name, isolation, "python")
             for name, isolation in (("forked", "namespace"), ("contained", "runc"))}
@@ -189,6 +225,9 @@ def main():
                 bench(platform, name, isolation, turns)
             else:
                 say(f"{name}: this machine has none")
+        for name in LANGUAGES:
+            if name in there and isolation == "gvisor":
+                bench_taken(platform, name, turns)
         if any(row.get("snapshots") for row in platform.call(
                 "GET", "/v1/nodes")["items"][0]["status"]["sandboxes"]):
             for name in LANGUAGES:

@@ -948,6 +948,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(syn_suite_secrets_are_files, clear_up),
         cmocka_unit_test_teardown(syn_suite_names_and_signals_are_chosen, clear_up),
         cmocka_unit_test_teardown(syn_suite_saved_goes_on_as_others, clear_up),
+        cmocka_unit_test_teardown(syn_suite_what_waits_is_given, clear_up),
         cmocka_unit_test_teardown(syn_suite_damaged_does_not_start, clear_up),
         cmocka_unit_test_teardown(syn_suite_exec_is_within, clear_up),
         cmocka_unit_test_teardown(syn_suite_exec_keeps_streams_apart, clear_up),

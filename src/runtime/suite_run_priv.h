@@ -68,5 +68,6 @@ void syn_suite_names_and_signals_are_chosen(void **state);
 /* Tests of suite_snapshot.c. */
 void syn_suite_saved_goes_on_as_others(void **state);
 void syn_suite_damaged_does_not_start(void **state);
+void syn_suite_what_waits_is_given(void **state);
 
 #endif

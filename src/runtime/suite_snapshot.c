@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <synor/base/str.h>
@@ -74,7 +75,9 @@ restore(struct syn_run *run, const char *folder, const char *word, bool ahead)
     assert_done(CALL(create, run->instance, &err), &err);
     assert_done(CALL(poll, run->instance, &status, &err), &err);
     assert_int_equal(status.state, SYN_INSTANCE_PREPARED);
-    assert_done(CALL(go_on, run->instance, word, strlen(word), &err), &err);
+    spec.resume = word;
+    spec.resume_len = strlen(word);
+    assert_done(CALL(go_on, run->instance, &spec, &err), &err);
     syn_run_await(run);
     syn_run_read_log(run);
 }
@@ -134,7 +137,9 @@ syn_suite_damaged_does_not_start(void **state)
     spec.resume = NULL;
     syn_run_prepare(&run, &spec);
     assert_done(CALL(create, run.instance, &err), &err);
-    assert_true(CALL(go_on, run.instance, "", 0, &err) < 0);
+    spec.resume = "";
+    assert_true(CALL(go_on, run.instance, &spec, &err) < 0);
+    spec.resume = NULL;
     syn_run_await(&run);
     syn_suite_assert_reason(&run, SYN_EXIT_START);
     syn_run_end(&run);
@@ -142,4 +147,99 @@ syn_suite_damaged_does_not_start(void **state)
     assert_done(CALL(create, run.instance, &err), &err);
     assert_int_equal(access(folder, F_OK), -1);
     syn_run_end(&run);
+}
+
+/* --- programs that wait -----------------------------------------------------------------------
+ */
+
+static const char awaiting[] = ": >" SYN_SNAPSHOT_WAITS "\n"
+                               "cat\n"
+                               "echo word=$(cat " SYN_SNAPSHOT_RESUME ")\n"
+                               "echo file=$(cat /synor/code/below/file)\n"
+                               "echo alone=$(cat /synor/alone)\n"
+                               "echo no >/synor/code/below/file || echo refused=yes\n"
+                               "exec dd if=/dev/zero of=/dev/null bs=400M count=1\n";
+
+/* One that waits, or NULL where no driver can have it. */
+static bool
+await(struct syn_run *run, struct syn_instance_spec *spec)
+{
+    static const char *const words[] = {"/bin/sh", "-c", awaiting, NULL};
+    char waits[SYN_INSTANCE_PATH_MAX + 64];
+    struct syn_instance_status status;
+    struct syn_err err = {0};
+
+    *spec = (struct syn_instance_spec){.argv = words, .isolation = "gvisor", .ahead = true};
+    if (!syn_suite->snapshots || syn_suite->runtime.ops->create == NULL)
+        return false;
+    syn_run_prepare(run, spec);
+    assert_done(CALL(create, run->instance, &err), &err);
+    (void)snprintf(waits, sizeof(waits), "%s/" SYN_SNAPSHOT_WAITS_FILE,
+                   syn_suite->runtime.ops->paths(run->instance)->scratch);
+    for (int i = 0; access(waits, F_OK) != 0; i++) {
+        assert_true(i < WAIT_TRIES);
+        (void)poll(NULL, 0, 10);
+    }
+    assert_done(CALL(poll, run->instance, &status, &err), &err);
+    assert_int_equal(status.state, SYN_INSTANCE_PREPARED);
+    return true;
+}
+
+static void
+write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "we");
+
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* A program that was started for nobody gets its word, its files and its limits when it is taken;
+ * one that nobody takes leaves nothing, and what does not belong there is refused. */
+void
+syn_suite_what_waits_is_given(void **state)
+{
+    char folder[SYN_INSTANCE_PATH_MAX + 8], path[SYN_INSTANCE_PATH_MAX + 32], value[64];
+    struct syn_bind binds[] = {{folder, "/synor/code", true}, {path, "/synor/alone", true}};
+    struct syn_instance_spec spec;
+    struct syn_err err = {0};
+    struct syn_run run;
+
+    (void)state;
+    (void)snprintf(folder, sizeof(folder), "%s/code", syn_suite->dir);
+    (void)snprintf(path, sizeof(path), "%s/code/below", syn_suite->dir);
+    if (!await(&run, &spec))
+        skip();
+    assert_int_equal(mkdir(folder, 0755) | mkdir(path, 0755), 0);
+    (void)snprintf(path, sizeof(path), "%s/code/below/file", syn_suite->dir);
+    write_text(path, "late");
+    spec.binds = binds;
+    spec.binds_count = 2;
+    spec.memory_bytes = 128 * MIB;
+    spec.resume = "one";
+    spec.resume_len = 3;
+    assert_done(CALL(go_on, run.instance, &spec, &err), &err);
+    syn_run_await(&run);
+    syn_run_read_log(&run);
+    value_of(&run, "word=", value);
+    assert_string_equal(value, "one");
+    value_of(&run, "file=", value);
+    assert_string_equal(value, "late");
+    value_of(&run, "alone=", value);
+    assert_string_equal(value, "late");
+    value_of(&run, "refused=", value);
+    assert_string_equal(value, "yes");
+    syn_suite_assert_reason(&run, SYN_EXIT_OOM);
+    syn_run_end(&run);
+    assert_true(await(&run, &spec)); /* one that nobody takes */
+    syn_run_end(&run);
+    assert_true(await(&run, &spec));
+    binds[1].ro = false;
+    spec.binds = &binds[1];
+    spec.binds_count = 1;
+    spec.resume = "";
+    assert_code(CALL(go_on, run.instance, &spec, &err), SYN_E_INVALID, &err);
+    syn_run_end(&run);
+    syn_tree_remove(folder);
 }

@@ -298,7 +298,15 @@ class Platform:
                    lambda: not self.instance_folders())
 
     def instance_folders(self):
-        return [path.name for path in self.home.glob("agent/instances/*")]
+        """Of instances that are there, also those in sandboxes that were made ahead."""
+        found = [path.name for path in self.home.glob("agent/instances/*")]
+        for path in self.home.glob("agent/jobs/*/run"):
+            try:
+                taken = (self.home / "agent" / "spares" / path.read_text()).exists()
+            except FileNotFoundError:
+                continue
+            found += [path.parent.name] if taken else []
+        return found
 
     def processes(self):
         """Processes with our home on the command line or as SYNOR_HOME, without the daemon."""

@@ -197,6 +197,8 @@ beat(struct syn_agent *agent, struct syn_err *err)
                                  : syn_json_set_str(body, "mesh", "", err);
     if (rc == SYN_OK)
         rc = agt_volumes_report(agent, body, err);
+    if (rc == SYN_OK)
+        rc = agt_pool_report(agent, body, err);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", agent->node_id);
     if (rc == SYN_OK)
         rc = agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
@@ -217,6 +219,7 @@ beat_main(void *arg)
         agt_sessions_reap(agent);
         agt_network_sweep(agent, false);
         agt_spares_rest(agent, false);
+        agt_pool_look(agent);
     } while (agt_sleep(agent, NULL, agent->pace.beat_ms));
     return NULL;
 }
@@ -601,6 +604,7 @@ syn_agent_free(struct syn_agent *agent)
     agt_sessions_close(agent);
     agt_table_free(agent);
     agt_spares_rest(agent, true);
+    agt_pool_end(agent);
     agt_names_close(agent);
     agt_devices_close(agent);
     agent->stream_client = syn_client_free(agent->stream_client);

@@ -32,6 +32,7 @@
 #include <synor/runtime/native.h>
 
 #include "cache_priv.h"
+#include "pool_priv.h"
 #include "saved_priv.h"
 #include "start_priv.h"
 
@@ -120,6 +121,7 @@ struct syn_agent {
     int64_t cache_bytes_max;      /* 0: the cache's default */
     struct agt_cache cache;       /* under `fetch_lock` */
     struct agt_saved saved;       /* snapshots of functions; under `lock` */
+    struct agt_pool pool;         /* interpreters that wait; under `lock` */
     pthread_mutex_t volumes_lock; /* making, mounting and removing of volumes */
     pthread_mutex_t volumes_turn; /* who has one brought up, which may take long; taken first */
     struct syn_net *net;          /* of instances; NULL: this node has none, */

@@ -359,8 +359,8 @@ find(struct agt_instance *instance, const char *key, char *out, struct syn_err *
 }
 
 /* The word for the one that goes on: its environment. */
-static int
-make_word(const struct agt_wish *wish, struct syn_buf *out, struct syn_err *err)
+int
+agt_saved_word(const struct agt_wish *wish, struct syn_buf *out, struct syn_err *err)
 {
     json_t *env = json_object();
     SYN_JSON(word);
@@ -394,8 +394,8 @@ may_be_saved(struct agt_instance *instance, const struct agt_wish *wish)
 }
 
 /* Whatever was begun goes, so that it can start in another way. */
-static int
-clear(struct agt_instance *instance, struct syn_err *err)
+int
+agt_saved_clear(struct agt_instance *instance, struct syn_err *err)
 {
     char path[AGT_PATH_MAX];
 
@@ -418,12 +418,12 @@ undo(struct agt_instance *instance, const char *key, const char *why, struct syn
     (void)snprintf(note, sizeof(note), "its snapshot did not go on: %.120s", why);
     agt_start_note(instance, note);
     agt_saved_refuse(instance->agent, key, note);
-    return clear(instance, err);
+    return agt_saved_clear(instance, err);
 }
 
 /* In a sandbox that waits. Returns NONE_YET where there is none, or it has died. */
 static int
-go_on(struct agt_instance *instance, const json_t *doc, const struct syn_buf *word,
+go_on(struct agt_instance *instance, const json_t *doc, const struct syn_instance_spec *spec,
       struct syn_err *err)
 {
     const struct syn_runtime *runtime = &instance->runtime;
@@ -435,11 +435,11 @@ go_on(struct agt_instance *instance, const json_t *doc, const struct syn_buf *wo
     rc = agt_instance_enter(instance, doc, &local);
     agt_names_await(instance);
     if (rc == SYN_OK)
-        rc = runtime->ops->go_on(runtime->self, instance->handle, word->data, word->len, &local);
+        rc = runtime->ops->go_on(runtime->self, instance->handle, spec, &local);
     if (rc == SYN_OK)
         return rc;
     syn_log_err(SYN_LOG_WARN, "spare.did-not-go-on", &local);
-    rc = clear(instance, err);
+    rc = agt_saved_clear(instance, err);
     agt_spare_forget(instance);
     return rc < 0 ? rc : NONE_YET;
 }
@@ -447,16 +447,13 @@ go_on(struct agt_instance *instance, const json_t *doc, const struct syn_buf *wo
 /* In a sandbox of its own, that is made for it. */
 static int
 restore(struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
-        const struct syn_buf *word, struct syn_err *err)
+        struct syn_err *err)
 {
     const char *hostname = wish->spec.hostname;
     int rc;
 
-    wish->spec.resume = word->data;
-    wish->spec.resume_len = word->len;
     wish->spec.hostname = AGT_SAVED_HOST;
     rc = agt_instance_start_cold(instance, doc, wish, err);
-    wish->spec.restore = wish->spec.resume = NULL;
     wish->spec.hostname = hostname;
     return rc;
 }
@@ -481,16 +478,18 @@ agt_saved_start(struct agt_instance *instance, const json_t *doc, struct agt_wis
         return AGT_START_CANNOT;
     }
     if (rc == SYN_OK)
-        rc = make_word(wish, &word, err);
+        rc = agt_saved_word(wish, &word, err);
     if (rc != SYN_OK)
         return rc;
     (void)syn_str_copy(instance->saved_key, sizeof(instance->saved_key), key);
     (void)snprintf(image, sizeof(image), "%s/image", folder);
     wish->spec.restore = image;
-    rc = go_on(instance, doc, &word, err);
-    if (rc == NONE_YET && restore(instance, doc, wish, &word, &local) < 0)
+    wish->spec.resume = word.data;
+    wish->spec.resume_len = word.len;
+    rc = go_on(instance, doc, &wish->spec, err);
+    if (rc == NONE_YET && restore(instance, doc, wish, &local) < 0)
         rc = undo(instance, key, local.msg, err);
-    wish->spec.restore = NULL;
+    wish->spec.restore = wish->spec.resume = NULL;
     if (rc < 0 || rc == AGT_START_CANNOT) {
         instance->saved_key[0] = '\0';
         return rc;

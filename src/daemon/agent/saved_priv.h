@@ -64,6 +64,15 @@ SYN_MUST int agt_saved_start(struct agt_instance *instance, const json_t *doc,
 void agt_saved_ready(struct agt_instance *instance);
 /** It ended before it was ever ready: what it went on from is of no use. */
 void agt_saved_failed(struct agt_instance *instance, const char *why);
+/** Whatever was begun of an instance goes, so that it can start in another way: AGT_START_CANNOT.
+ */
+SYN_MUST int agt_saved_clear(struct agt_instance *instance, struct syn_err *err);
+/** The word for what goes on: its environment. */
+SYN_MUST int agt_saved_word(const struct agt_wish *wish, struct syn_buf *out, struct syn_err *err);
+#define AGT_SAVED_WORD_MAX 100
+/** Does a program wait to be saved, or for its owner? What it says instead, if anything, into
+ *  why[AGT_SAVED_WORD_MAX]. */
+bool agt_saved_waits(const struct syn_instance_paths *paths, char *why);
 struct agt_saving *agt_saving_free(struct agt_saving *saving);
 /** Write the manifest of the files in FOLDER/image. */
 SYN_MUST int agt_saved_seal(const char *folder, const char *sandbox, struct syn_err *err);

@@ -20,7 +20,6 @@
 #define TRIAL_NAME   "probe-saved" /* swept as trials are */
 #define LOAD_MS      120000        /* as long as an instance may take to be ready */
 #define LOOK_MS      20
-#define WORD_MAX     100
 #define UNUSED_MS    (INT64_C(24) * 3600 * 1000)
 #define SNAPSHOT_ENV "SYNOR_SNAPSHOT=1"
 
@@ -91,10 +90,10 @@ free_env(const char ***env)
     syn_free((void *)*env);
 }
 
-/* Does it wait to be saved? What it says instead, if anything, into why[WORD_MAX]: it is a program
- * of the tenant's. */
-static bool
-has_word(const struct syn_instance_paths *paths, char *why)
+/* Does it wait to be saved? What it says instead, if anything, into why[AGT_SAVED_WORD_MAX]: it is
+ * a program of the tenant's. */
+bool
+agt_saved_waits(const struct syn_instance_paths *paths, char *why)
 {
     char path[AGT_PATH_MAX];
     ssize_t got;
@@ -104,7 +103,7 @@ has_word(const struct syn_instance_paths *paths, char *why)
     fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return false;
-    got = read(fd, why, WORD_MAX - 1);
+    got = read(fd, why, AGT_SAVED_WORD_MAX - 1);
     (void)close(fd);
     why[SYN_MAX(got, 0)] = '\0';
     for (char *c = why; *c != '\0'; c++)
@@ -119,9 +118,9 @@ await_word(const struct agt_saving *saving, struct syn_instance *handle,
            const struct syn_instance_paths *paths, struct syn_err *err)
 {
     int64_t until_ms = syn_mono_ms(saving->agent->world) + LOAD_MS;
-    char why[WORD_MAX] = "";
+    char why[AGT_SAVED_WORD_MAX] = "";
 
-    while (!has_word(paths, why)) {
+    while (!agt_saved_waits(paths, why)) {
         struct syn_instance_status status;
         int rc = saving->runtime.ops->poll(saving->runtime.self, handle, &status, err);
 

@@ -28,8 +28,8 @@ spare_dir(const struct syn_agent *agent, const char *id, char *out)
 }
 
 /* Nobody else has it any more. */
-static void
-destroy_spare(const struct syn_agent *agent, struct agt_spare *spare)
+void
+agt_spare_destroy(const struct syn_agent *agent, struct agt_spare *spare)
 {
     char dir[AGT_PATH_MAX];
     struct syn_err err = {0};
@@ -70,23 +70,29 @@ pick(struct syn_agent *agent, const char *key, struct agt_spare *ret)
 }
 
 bool
-agt_spare_take(struct agt_instance *instance, const char *key)
+agt_spare_give(struct agt_instance *instance, const struct agt_spare *spare)
 {
-    struct agt_spare spare;
+    struct agt_spare given = *spare;
     struct syn_err err = {0};
 
-    if (!pick(instance->agent, key, &spare))
-        return false;
-    if (agt_keep_file(instance, RUN_FILE, spare.id, strlen(spare.id), &err) < 0) {
+    if (agt_keep_file(instance, RUN_FILE, given.id, strlen(given.id), &err) < 0) {
         syn_log_err(SYN_LOG_WARN, "spare.not-taken", &err);
-        destroy_spare(instance->agent, &spare);
+        agt_spare_destroy(instance->agent, &given);
         return false;
     }
     (void)pthread_mutex_lock(&instance->agent->lock);
-    (void)syn_str_copy(instance->run, sizeof(instance->run), spare.id);
+    (void)syn_str_copy(instance->run, sizeof(instance->run), given.id);
     (void)pthread_mutex_unlock(&instance->agent->lock);
-    instance->handle = spare.handle;
+    instance->handle = given.handle;
     return true;
+}
+
+bool
+agt_spare_take(struct agt_instance *instance, const char *key)
+{
+    struct agt_spare spare;
+
+    return pick(instance->agent, key, &spare) && agt_spare_give(instance, &spare);
 }
 
 void
@@ -141,8 +147,18 @@ may_make(struct syn_agent *agent, const char *key)
     }
     (void)pthread_mutex_unlock(&agent->lock);
     if (gone.handle != NULL)
-        destroy_spare(agent, &gone);
+        agt_spare_destroy(agent, &gone);
     return room && same < EACH && !atomic_load(&agent->stop);
+}
+
+void
+agt_spare_name(const struct syn_agent *agent, struct agt_spare *spare, char *dir,
+               struct syn_instance_spec *spec)
+{
+    (void)syn_make_id(agent->world, PREFIX, spare->id);
+    spec->id = spare->id;
+    spec->dir = spare_dir(agent, spare->id, dir);
+    spec->hostname = AGT_SAVED_HOST;
 }
 
 static int
@@ -155,11 +171,8 @@ make_one(struct agt_saving *saving, const char *image, struct syn_err *err)
     bool kept = false;
     int rc;
 
-    (void)syn_make_id(agent->world, PREFIX, spare.id);
     (void)syn_str_copy(spare.key, sizeof(spare.key), saving->key);
-    spec.id = spare.id;
-    spec.dir = spare_dir(agent, spare.id, dir);
-    spec.hostname = AGT_SAVED_HOST;
+    agt_spare_name(agent, &spare, dir, &spec);
     spec.isolation = saving->made_by->sandbox;
     spec.restore = image;
     spec.ahead = true;
@@ -175,7 +188,7 @@ make_one(struct agt_saving *saving, const char *image, struct syn_err *err)
     }
     (void)pthread_mutex_unlock(&agent->lock);
     if (!kept)
-        destroy_spare(agent, &spare);
+        agt_spare_destroy(agent, &spare);
     return rc;
 }
 
@@ -211,7 +224,7 @@ agt_spares_rest(struct syn_agent *agent, bool all)
         (void)pthread_mutex_unlock(&agent->lock);
         if (gone.handle == NULL)
             return;
-        destroy_spare(agent, &gone);
+        agt_spare_destroy(agent, &gone);
     }
 }
 
@@ -253,7 +266,7 @@ agt_spares_sweep(struct syn_agent *agent)
         if (!syn_name_ok(entry->d_name) || is_taken(agent, entry->d_name) ||
             !syn_str_copy(spare.id, sizeof(spare.id), entry->d_name))
             continue;
-        destroy_spare(agent, &spare);
+        agt_spare_destroy(agent, &spare);
     }
     if (dir != NULL)
         (void)closedir(dir);

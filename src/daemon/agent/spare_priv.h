@@ -4,6 +4,13 @@
 
 #include "saving_priv.h"
 
+/** This sandbox is the instance's from now on, as is its handle; on failure it is gone. */
+SYN_MUST bool agt_spare_give(struct agt_instance *instance, const struct agt_spare *spare);
+/** End one that nobody else has. Blocks. */
+void agt_spare_destroy(const struct syn_agent *agent, struct agt_spare *spare);
+/** Its id and folder (into dir[AGT_PATH_MAX]), and its name in there, in `spec`. */
+void agt_spare_name(const struct syn_agent *agent, struct agt_spare *spare, char *dir,
+                    struct syn_instance_spec *spec);
 /** Make the instance's folder that of a sandbox that waits for the snapshot `key`; its handle is
  *  the instance's. False when there is none, or it cannot be written down whose it is. */
 SYN_MUST bool agt_spare_take(struct agt_instance *instance, const char *key);

@@ -8,8 +8,10 @@
 #include "agent_priv.h"
 #include "wish_priv.h"
 
-static const char *const ways[AGT_WAYS] = {
-    [AGT_WAY_COLD] = "cold", [AGT_WAY_ZYGOTE] = "zygote", [AGT_WAY_SNAPSHOT] = "snapshot"};
+static const char *const ways[AGT_WAYS] = {[AGT_WAY_COLD] = "cold",
+                                           [AGT_WAY_POOL] = "pool",
+                                           [AGT_WAY_ZYGOTE] = "zygote",
+                                           [AGT_WAY_SNAPSHOT] = "snapshot"};
 
 static const char *const stages[AGT_STAGES] = {[AGT_STAGE_SCHEDULE] = "schedule",
                                                [AGT_STAGE_FETCH] = "fetch",
@@ -106,7 +108,9 @@ start_by(const char *way, struct agt_instance *instance, const json_t *doc, stru
         return fork_it(instance, doc, wish, err);
     if (syn_str_eq(way, ways[AGT_WAY_SNAPSHOT]))
         return agt_saved_start(instance, doc, wish, err);
-    if (way[0] != '\0' && !syn_str_eq(way, ways[AGT_WAY_COLD]))
+    if (syn_str_eq(way, ways[AGT_WAY_COLD]))
+        return agt_pool_start(instance, doc, wish, err);
+    if (way[0] != '\0')
         agt_start_note(instance, "this node's agent does not know that way to start");
     return AGT_START_CANNOT;
 }
@@ -163,4 +167,5 @@ agt_start_told(struct agt_instance *instance)
 {
     instance->start.kept = false;
     agt_saved_ready(instance);
+    agt_pool_look(instance->agent);
 }

@@ -13,6 +13,7 @@ struct agt_wish;
 
 enum agt_way {
     AGT_WAY_COLD,     /* a sandbox and a program of its own */
+    AGT_WAY_POOL,     /* an interpreter that was started for nobody yet */
     AGT_WAY_ZYGOTE,   /* forked from an interpreter that runs */
     AGT_WAY_SNAPSHOT, /* restored as it was once ready */
     AGT_WAYS
@@ -22,7 +23,7 @@ enum agt_way {
 enum agt_stage {
     AGT_STAGE_SCHEDULE,   /* the server wants it -> the agent has it */
     AGT_STAGE_FETCH,      /* code, layer, image */
-    AGT_STAGE_CREATE,     /* a sandbox is made, until its program runs */
+    AGT_STAGE_CREATE,     /* a sandbox is made, until its program runs; or one is taken */
     AGT_STAGE_RESTORE,    /* of a snapshot */
     AGT_STAGE_INITIALISE, /* its program runs -> it is ready for the first time */
     AGT_STAGES

@@ -88,7 +88,7 @@ enum fgw_status {
 struct fgw_link;
 
 /* How an instance came. */
-enum fgw_way { FGW_COLD, FGW_ZYGOTE, FGW_SNAPSHOT, FGW_WAYS };
+enum fgw_way { FGW_COLD, FGW_POOL, FGW_ZYGOTE, FGW_SNAPSHOT, FGW_WAYS };
 
 enum fgw_stage {
     FGW_STAGE_WAIT, /* of the call, for a place */
@@ -281,7 +281,8 @@ const char *fgw_call_target(const struct fgw_call *call, size_t *ret_path);
 void fgw_call_placed(struct fgw_call *call, enum fgw_place place, struct fgw_instance *instance);
 /** It was not taken after all: wait again, before all others, and perhaps be placed at once. */
 void fgw_call_back(struct fgw_call *call);
-/** How what answers it came: "wasm", "warm", "cold", "zygote", "snapshot". */
+/** How what answers it came: "wasm", "warm", "cold", "pool", "zygote", "snapshot".
+ */
 const char *fgw_call_way(const struct fgw_call *call);
 /** Begin the answer: syn_http_pass(), and for the server what only it is told. */
 void fgw_call_pass(struct fgw_call *call, int status, int64_t len);

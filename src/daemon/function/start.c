@@ -6,7 +6,7 @@
 #include <synor/base/str.h>
 
 static const char *const ways[FGW_WAYS] = {
-    [FGW_COLD] = "cold", [FGW_ZYGOTE] = "zygote", [FGW_SNAPSHOT] = "snapshot"};
+    [FGW_COLD] = "cold", [FGW_POOL] = "pool", [FGW_ZYGOTE] = "zygote", [FGW_SNAPSHOT] = "snapshot"};
 
 /* In the order that a call sees them. */
 static const char *const stages[FGW_STAGES] = {[FGW_STAGE_WAIT] = "wait",

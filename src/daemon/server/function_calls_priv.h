@@ -32,7 +32,7 @@ struct srv_called {
     int status;
     char type[128];
     char error[128]; /* x-synor-error: the handler raised it; "" */
-    char way[16];    /* how what answered came: "wasm", "warm", "cold" */
+    char way[16];    /* how what answered came: "wasm", "warm", "cold", ... */
     struct syn_buf body;
 };
 void srv_called_fini(struct srv_called *called);

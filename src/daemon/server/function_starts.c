@@ -13,7 +13,7 @@
 #define COUNT_MAX INT64_C(1000000000000)
 #define US_MAX    (INT64_MAX / 4)
 
-static const char *const ways[] = {"cold", "zygote", "snapshot"};
+static const char *const ways[] = {"cold", "pool", "zygote", "snapshot"};
 static const char *const stages[] = {"wait",    "schedule",   "fetch",     "create",
                                      "restore", "initialise", "first_byte"};
 

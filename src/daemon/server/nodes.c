@@ -58,9 +58,9 @@ static int
 take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err *err)
 {
     static const char *const keys[] = {
-        "capacity", "sandboxes",  "default_isolation", "agent_version", "boot_id", "checks",
-        "networks", "frameworks", "languages",         "devices",       "rtt_us",  "mesh",
-        "volumes"};
+        "capacity", "sandboxes", "default_isolation", "agent_version", "boot_id",
+        "checks",   "networks",  "frameworks",        "languages",     "devices",
+        "rtt_us",   "mesh",      "volumes",           "pool"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -633,6 +633,20 @@ static const struct syn_schema language_schema = SYN_SCHEMA("NodeLanguage", lang
         .name = "checks", .kind = SYN_FIELD_ANY, .help = "What `synor doctor` found"              \
     }
 
+static const struct syn_field pool_fields[] = {
+    {.name = "waiting",
+     .kind = SYN_FIELD_OBJ,
+     .required = true,
+     .help = "How many of each program"},
+    {.name = "bytes",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT64_MAX,
+     .required = true,
+     .help = "Memory that they hold, the node's own"},
+};
+static const struct syn_schema pool_schema = SYN_SCHEMA("NodePool", pool_fields);
+
 #define VOLUMES_MAX 1024
 
 static const struct syn_field volume_fields[] = {
@@ -740,6 +754,10 @@ static const struct syn_field beat_fields[] = {
      .min = 0,
      .max = VOLUMES_MAX,
      .help = "Volumes that the node has"},
+    {.name = "pool",
+     .kind = SYN_FIELD_OBJ,
+     .sub = &pool_schema,
+     .help = "Interpreters that wait for functions which nobody called for a while"},
 };
 static const struct syn_schema beat_schema = SYN_SCHEMA("NodeHeartbeat", beat_fields);
 

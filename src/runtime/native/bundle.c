@@ -448,6 +448,11 @@ make_mounts(const struct syn_instance_spec *spec, const struct syn_plan *plan, j
         rc = add_mount(mounts, "/tmp", "bind", source, "bind,rw,nosuid,nodev", err);
     if (rc == SYN_OK)
         rc = add_own_mounts(mounts, spec, err);
+    if (rc == SYN_OK && plan->ahead == SYN_AHEAD_PROGRAM) {
+        (void)snprintf(source, sizeof(source), "%s/" SYN_FILE_RESOLV, spec->dir);
+        if (access(source, F_OK) == 0)
+            rc = add_mount(mounts, "/etc/resolv.conf", "bind", source, "bind,ro,nosuid,nodev", err);
+    }
     for (size_t i = 0; rc == SYN_OK && i < spec->drivers_count; i++)
         rc = add_mount(mounts, spec->drivers[i].container, "bind", spec->drivers[i].host,
                        "bind,ro,nosuid,nodev", err);

@@ -12,10 +12,12 @@
 #include <synor/base/str.h>
 
 #include "bundle_priv.h"
+#include "cgroup_priv.h"
 #include "exec_priv.h"
 #include "file_priv.h"
 #include "group_priv.h"
 #include "instance_priv.h"
+#include "late_priv.h"
 #include "mapped_priv.h"
 #include "record_priv.h"
 #include "rootfs_priv.h"
@@ -30,6 +32,19 @@
 
 /* ---- prepare ---- */
 
+static void
+set_limits(const struct syn_instance_spec *spec, struct syn_plan *plan)
+{
+    plan->cpu_millicores = spec->cpu_millicores;
+    plan->memory_bytes = spec->memory_bytes;
+    plan->pids_max = spec->pids_max > 0 ? spec->pids_max : PIDS_DEFAULT;
+    plan->wall_ms = spec->wall_ms;
+    plan->grace_ms = spec->grace_ms > 0 ? spec->grace_ms : GRACE_DEFAULT;
+    plan->stop_signal = spec->stop_signal;
+    plan->eager_ms = spec->eager_ms;
+    plan->log_bytes_max = spec->log_bytes_max > 0 ? spec->log_bytes_max : LOG_DEFAULT;
+}
+
 static int
 make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choice,
           const struct syn_instance_spec *spec, struct syn_plan *ret, struct syn_err *err)
@@ -37,20 +52,17 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
     struct syn_plan plan = {
         .gvisor = choice->gvisor,
         .devices = spec->devices && spec->devices[0],
-        .cpu_millicores = spec->cpu_millicores,
-        .memory_bytes = spec->memory_bytes,
-        .pids_max = spec->pids_max > 0 ? spec->pids_max : PIDS_DEFAULT,
         .scratch_bytes = spec->scratch_bytes > 0 ? spec->scratch_bytes : SCRATCH_DEFAULT,
-        .wall_ms = spec->wall_ms,
-        .grace_ms = spec->grace_ms > 0 ? spec->grace_ms : GRACE_DEFAULT,
-        .stop_signal = spec->stop_signal,
-        .eager_ms = spec->eager_ms,
-        .ahead = spec->ahead && spec->restore ? 1 : 0,
-        .log_bytes_max = spec->log_bytes_max > 0 ? spec->log_bytes_max : LOG_DEFAULT,
+        .ahead = !spec->ahead    ? 0
+                 : spec->restore ? SYN_AHEAD_SANDBOX
+                                 : SYN_AHEAD_PROGRAM,
     };
     uint32_t hash = 2166136261u;
     int rc = SYN_OK;
 
+    if (plan.ahead == SYN_AHEAD_PROGRAM && (!choice->gvisor || choice->runtime))
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "only gVisor is given files while it runs");
+    set_limits(spec, &plan);
     /* Two platforms on one machine may both have a "job-1": the folder tells them apart. */
     for (const char *at = spec->dir; *at != '\0'; at++)
         hash = (hash ^ (unsigned char)*at) * 16777619u;
@@ -215,6 +227,8 @@ fill_folder(struct syn_native *native, const struct syn_sandbox_choice *choice,
         rc = make_secrets(spec, plan, err);
     if (rc == SYN_OK)
         rc = syn_rootfs_layer_create(spec, plan, err);
+    if (rc == SYN_OK && plan->ahead == SYN_AHEAD_PROGRAM)
+        rc = syn_late_open(spec, plan, err);
     if (rc == SYN_OK)
         rc = syn_bundle_json(spec, plan, &config, err);
     if (rc == SYN_OK)
@@ -351,19 +365,50 @@ native_create(void *self, struct syn_instance *instance, struct syn_err *err)
     return native_start(self, instance, err);
 }
 
+/* What was not known of it when it was made: whose it is, and what that one wants. */
 static int
-native_go_on(void *self, struct syn_instance *instance, const char *word, size_t len,
+give_late(const struct syn_native *native, struct syn_instance *instance,
+          const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    int rc = syn_bundle_check(spec, err);
+
+    if (rc == SYN_OK && instance->plan.place.netns[0] != '\0')
+        rc = syn_net_assign(native->net, instance->plan.id, spec->net.account, err);
+    if (rc == SYN_OK)
+        rc = syn_late_show(instance, spec, err);
+    if (rc < 0)
+        return rc;
+    set_limits(spec, &instance->plan);
+    return syn_plan_write(instance->dir, &instance->plan, err);
+}
+
+static int
+native_go_on(void *self, struct syn_instance *instance, const struct syn_instance_spec *spec,
              struct syn_err *err)
 {
     SYN_FD(scratch);
-    int rc;
+    int rc = SYN_OK;
 
-    (void)self;
     scratch = openat(instance->dir, SYN_DIR_SCRATCH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (scratch < 0)
         return SYN_FAIL_SYS(err, errno, "opening the scratch space of %s", instance->plan.id);
-    rc = lay_resume(scratch, word, len, err);
+    if (instance->plan.ahead == SYN_AHEAD_PROGRAM)
+        rc = give_late(self, instance, spec, err);
+    if (rc == SYN_OK)
+        rc = lay_resume(scratch, spec->resume, spec->resume_len, err);
     return rc < 0 ? rc : syn_instance_go_on(instance, err);
+}
+
+static int64_t
+native_held_bytes(void *self, struct syn_instance *instance)
+{
+    struct syn_cgroup_layout layout;
+    struct syn_cgroup_usage usage = {0};
+
+    (void)self;
+    if (syn_cgroup_layout_read(&layout, NULL) == SYN_OK)
+        syn_cgroup_usage_read(&layout, instance->plan.cgroup, &usage);
+    return usage.memory_bytes;
 }
 
 static void
@@ -556,6 +601,7 @@ static const struct syn_runtime_ops native_ops = {
     .checkpoint = native_checkpoint,
     .create = native_create,
     .go_on = native_go_on,
+    .held_bytes = native_held_bytes,
     .paths = native_paths,
     .isolation = native_isolation,
     .place = native_place,

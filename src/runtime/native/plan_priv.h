@@ -20,6 +20,7 @@
 #define SYN_FILE_PID     "pid"
 #define SYN_FILE_CONTROL "control" /* the shim's socket */
 #define SYN_FILE_IMAGE   "scratch.img"
+#define SYN_FILE_RESOLV  "resolv.conf" /* of SYN_AHEAD_PROGRAM: /etc/resolv.conf, filled late */
 #define SYN_DIR_SCRATCH  "scratch"
 #define SYN_DIR_ROOT     "root"    /* this instance's own files over the image's */
 #define SYN_DIR_ROOTFS   "rootfs"  /* a pod's root put together, from which is bound */
@@ -32,6 +33,10 @@
 #define SYN_DIR_SAVING   "saving"  /* a checkpoint in the making, */
 #define SYN_DIR_SAVED    "saved"   /* and a whole one, until somebody takes it */
 #define SYN_DIR_JOINED   "joined"  /* the same for `exec` where its network was made before */
+
+/* Of what is made ahead: */
+#define SYN_AHEAD_SANDBOX 1 /* its sandbox is, and waits to be filled */
+#define SYN_AHEAD_PROGRAM 2 /* its program runs, and waits for a word */
 
 #define SYN_PLATFORM_ZYGOTE "zygote" /* of forked instances: plan.platform */
 
@@ -54,7 +59,7 @@ struct syn_plan {
     char address[64];
     char runtime[128]; /* container runtime's socket, "unix:..."; "": the tool is run natively */
     char handler[32];  /* its runtime class */
-    int64_t ahead;     /* 1: its sandbox is made first, and waits to be filled */
+    int64_t ahead;     /* SYN_AHEAD_* */
     char restore[SYN_INSTANCE_PATH_MAX]; /* what was saved and goes on here; "": argv is run */
     struct syn_net_place place;          /* on the account's bridge; .netns "" for none */
 };

@@ -364,22 +364,32 @@ add_own_names(const struct syn_instance_spec *spec, const struct syn_plan *plan,
         syn_buf_addf(text, "%s %s\n", plan->place.address6, host_name(spec));
 }
 
+void
+syn_rootfs_resolver(const struct syn_instance_spec *spec, const struct syn_plan *plan,
+                    struct syn_buf *out)
+{
+    const char *const gateway[] = {plan->place.gateway4, NULL};
+    const char *const *dns = spec->dns_gateway ? gateway : spec->dns;
+
+    if (spec->network != SYN_NETWORK_ACCOUNT || !dns || !dns[0])
+        return;
+    if (spec->dns_search)
+        syn_buf_addf(out, "search %s\n", spec->dns_search);
+    for (size_t i = 0; dns[i]; i++)
+        syn_buf_addf(out, "nameserver %s\n", dns[i]);
+}
+
 /* Whom to ask for names, and, over the host's /usr, that names are asked for. */
 static int
 write_resolver(const struct syn_instance_spec *spec, const struct syn_plan *plan,
                struct syn_err *err)
 {
-    const char *const gateway[] = {plan->place.gateway4, NULL};
-    const char *const *dns = spec->dns_gateway ? gateway : spec->dns;
     SYN_BUF(text);
     int rc;
 
-    if (spec->network != SYN_NETWORK_ACCOUNT || !dns || !dns[0])
-        return SYN_OK;
-    if (spec->dns_search)
-        syn_buf_addf(&text, "search %s\n", spec->dns_search);
-    for (size_t i = 0; dns[i]; i++)
-        syn_buf_addf(&text, "nameserver %s\n", dns[i]);
+    syn_rootfs_resolver(spec, plan, &text);
+    if (text.len == 0)
+        return syn_buf_ok(&text, err);
     rc = layer_file(spec, "resolv.conf", &text, err);
     if (rc < 0 || spec->rootfs)
         return rc;

@@ -17,4 +17,8 @@ SYN_MUST int syn_rootfs_cover_find(const struct syn_instance_spec *spec, char *o
 /** In a private mount namespace: cover plan->cover and mount the root on plan->cover/rootfs. */
 SYN_MUST int syn_rootfs_mount(const char *dir, const struct syn_plan *plan, struct syn_err *err);
 
+/** What /etc/resolv.conf says; "" where names are not asked for. */
+void syn_rootfs_resolver(const struct syn_instance_spec *spec, const struct syn_plan *plan,
+                         struct syn_buf *out);
+
 #endif

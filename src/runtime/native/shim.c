@@ -657,7 +657,7 @@ shim_open(struct shim *shim, const char *dir, struct syn_err *err)
     int rc;
 
     shim->lock = shim->signals = shim->listener = shim->usage_fd = shim->log_fd = shim->filter = -1;
-    shim->pipes[0] = shim->pipes[1] = shim->ended = shim->limits = -1;
+    shim->pipes[0] = shim->pipes[1] = shim->ended = shim->limits = shim->bell = -1;
     for (size_t i = 0; i < SYN_SHIM_CLIENTS_MAX; i++)
         shim->clients[i] = -1;
     shim->starter = -1;

@@ -37,18 +37,27 @@ enter_network(struct shim *shim, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Of a group that is made, or of one that is there. */
+static int
+set_limits(const struct shim *shim, struct syn_err *err)
+{
+    const struct syn_plan *plan = &shim->plan;
+    struct syn_cgroup_limits limits = {plan->cpu_millicores, plan->memory_bytes, plan->pids_max};
+
+    if (plan->gvisor && limits.pids_max > 0)
+        limits.pids_max += GVISOR_PIDS_SELF;
+    return syn_cgroup_create(&shim->layout, plan->cgroup, &limits, err);
+}
+
 /* Namespaces and mounts of our own, in the order their effects need. */
 static int
 enter_world(struct shim *shim, struct syn_err *err)
 {
     const struct syn_plan *plan = &shim->plan;
-    struct syn_cgroup_limits limits = {plan->cpu_millicores, plan->memory_bytes, plan->pids_max};
     int rc = syn_cgroup_layout_read(&shim->layout, err);
 
-    if (plan->gvisor && limits.pids_max > 0)
-        limits.pids_max += GVISOR_PIDS_SELF;
     if (rc == SYN_OK)
-        rc = syn_cgroup_create(&shim->layout, plan->cgroup, &limits, err);
+        rc = set_limits(shim, err);
     if (rc == SYN_OK && plan->group[0] != '\0')
         rc = syn_group_enter(plan->group, plan->address, err);
     else if (rc == SYN_OK && plan->place.netns[0] != '\0')
@@ -69,14 +78,32 @@ enter_world(struct shim *shim, struct syn_err *err)
     return SYN_OK;
 }
 
+/* The input of a program that waits until that ends: with us, if nobody says anything. */
+static int
+hang_bell(struct shim *shim, int *ret_in, struct syn_err *err)
+{
+    int in[2];
+
+    if (shim->plan.ahead != SYN_AHEAD_PROGRAM)
+        return SYN_OK;
+    if (pipe2(in, O_CLOEXEC) < 0)
+        return SYN_FAIL_SYS(err, errno, "making pipes");
+    *ret_in = in[0];
+    shim->bell = in[1];
+    return SYN_OK;
+}
+
 static int
 run_tool(struct shim *shim, struct syn_err *err)
 {
     bool restores = shim->plan.restore[0] != '\0';
     struct syn_tool_args args;
     int out[2], log[2];
-    int rc;
+    SYN_FD(in);
+    int rc = hang_bell(shim, &in, err);
 
+    if (rc < 0)
+        return rc;
     if (pipe2(out, O_CLOEXEC) < 0)
         return SYN_FAIL_SYS(err, errno, "making pipes");
     shim->pipes[SYN_LOGGER_STDOUT] = out[0];
@@ -88,13 +115,14 @@ run_tool(struct shim *shim, struct syn_err *err)
     (void)fcntl(out[0], F_SETFL, O_NONBLOCK);
     (void)fcntl(log[0], F_SETFL, O_NONBLOCK);
     syn_tool_begin(&args, shim->dir_path, &shim->plan);
-    if (shim->plan.ahead) {
+    args.in = in;
+    if (shim->plan.ahead == SYN_AHEAD_SANDBOX) {
         syn_tool_add(&args, "create");
     } else {
         syn_tool_add(&args, restores ? "restore" : "run");
         syn_tool_add(&args, "--detach");
     }
-    if (restores && !shim->plan.ahead) {
+    if (restores && shim->plan.ahead == 0) {
         syn_tool_add(&args, "--image-path");
         syn_tool_add(&args, shim->plan.restore);
     }
@@ -123,12 +151,31 @@ tool_signal(struct shim *shim, int signo)
     (void)!syn_tool_spawn(&args, -1, -1, &pid, NULL);
 }
 
+/* The program that waits has found its owner, who has said what it may take. */
+static bool
+ring(struct shim *shim)
+{
+    struct syn_plan plan;
+
+    if (syn_plan_read(shim->dir, &plan, NULL) < 0)
+        return false;
+    shim->plan = plan;
+    shim->logger.max_bytes = plan.log_bytes_max;
+    if (set_limits(shim, NULL) < 0)
+        return false;
+    shim->goes_on = true;
+    syn_fd_scope(&shim->bell);
+    return true;
+}
+
 /* Fill the sandbox that waits. Its output is that of the sandbox, which was given at its making. */
 static bool
 tool_go_on(struct shim *shim)
 {
     struct syn_tool_args args;
 
+    if (shim->plan.ahead == SYN_AHEAD_PROGRAM)
+        return ring(shim);
     syn_tool_begin(&args, shim->dir_path, &shim->plan);
     syn_tool_add(&args, "restore");
     syn_tool_add(&args, "--detach");
@@ -184,13 +231,16 @@ over(struct shim *shim)
         return false;
     if (!WIFEXITED(shim->runner_status) || WEXITSTATUS(shim->runner_status) != 0)
         return true;
-    if (shim->plan.ahead && !shim->goes_on) {
+    if (shim->plan.ahead != SYN_AHEAD_SANDBOX || shim->goes_on)
+        learn_init(shim);
+    if (shim->plan.ahead != 0 && !shim->goes_on) {
+        if (shim->plan.ahead == SYN_AHEAD_PROGRAM && (shim->init <= 0 || shim->init_done))
+            return true;
         if (!shim->created)
             syn_shim_created(shim);
         return shim->stop != SYN_SHIM_STOP_NONE;
     }
     if (shim->started_ms == 0) {
-        learn_init(shim);
         if (shim->init <= 0)
             return true;
         syn_shim_started(shim);

@@ -48,6 +48,7 @@ struct shim {
     char program_cgroup[2 *
                         SYN_PLAN_NAME_MAX]; /* where the program itself is; plan.cgroup, or below */
     int dir, lock, ready, signals, listener, usage_fd, log_fd;
+    int bell;   /* the other end of the input of a program that waits; -1: none does */
     int filter; /* NETLINK_NETFILTER of the node; -1: it has no network that is counted */
     int ended;  /* readable once the first process is gone that is no child of ours; -1: none */
     int limits; /* as of syn_cgroup_watch_pids(), where the group may be gone at the end; -1 */

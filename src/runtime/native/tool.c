@@ -35,6 +35,7 @@ syn_tool_begin(struct syn_tool_args *args, const char *dir, const struct syn_pla
 {
     args->count = 0;
     args->paths_count = 0;
+    args->in = -1;
     syn_tool_add(args, plan->tool);
     syn_tool_add_path(args, "--root=", dir, SYN_DIR_TOOL);
     syn_tool_add_path(args, "--log=", dir, SYN_FILE_RUNTIME);
@@ -61,8 +62,8 @@ become_tool(const struct syn_tool_args *args, int out, int log)
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    if (null < 0 || dup2(null, 0) < 0 || dup2(out >= 0 ? out : null, 1) < 0 ||
-        dup2(log >= 0 ? log : null, 2) < 0)
+    if (null < 0 || dup2(args->in >= 0 ? args->in : null, 0) < 0 ||
+        dup2(out >= 0 ? out : null, 1) < 0 || dup2(log >= 0 ? log : null, 2) < 0)
         return;
     (void)execve(args->argv[0], (char *const *)(uintptr_t)args->argv,
                  (char *const *)(uintptr_t)env);

@@ -14,6 +14,7 @@ struct syn_tool_args {
     size_t count;
     char paths[4][SYN_INSTANCE_PATH_MAX + 128];
     size_t paths_count;
+    int in; /* its descriptor 0; -1: /dev/null */
 };
 
 /** "runc --root DIR/oci --log DIR/runtime.log ..." without a verb. */
@@ -22,7 +23,7 @@ void syn_tool_add(struct syn_tool_args *args, const char *word);
 /** DIR/file kept in `args`. */
 void syn_tool_add_path(struct syn_tool_args *args, const char *prefix, const char *dir,
                        const char *file);
-/** Start it: no input, `out` and `log` as descriptors 1 and 2 (-1: /dev/null), default signals. */
+/** Start it: `out` and `log` as descriptors 1 and 2 (-1: /dev/null), default signals. */
 SYN_MUST int syn_tool_spawn(const struct syn_tool_args *args, int out, int log, pid_t *ret_pid,
                             struct syn_err *err);
 /** The tool's last words in DIR/runtime.log, or "" . */

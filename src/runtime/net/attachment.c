@@ -233,14 +233,14 @@ syn_attachment_format(const struct syn_attachment *attachment, struct syn_buf *o
     if (rc == SYN_OK)
         rc = rules_json(attachment, &rules, err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&doc, err, "{s:i, s:s, s:s, s:I, s:O, s:O, s:b, s:b, s:I, s:I, s:I}",
-                           "version", RECORD_VERSION, "id", attachment->id, "account",
-                           attachment->account, "number", (json_int_t)attachment->number, "ports",
-                           ports, "rules", rules, "closed", (int)attachment->closed, "guarded",
-                           (int)attachment->guarded, "receive_bits_s",
-                           (json_int_t)attachment->receive_bits_s, "send_bits_s",
-                           (json_int_t)attachment->send_bits_s, "connections_max",
-                           (json_int_t)attachment->connections_max);
+        rc = syn_json_pack(
+            &doc, err, "{s:i, s:s, s:s, s:I, s:O, s:O, s:b, s:b, s:b, s:I, s:I, s:I}", "version",
+            RECORD_VERSION, "id", attachment->id, "account", attachment->account, "number",
+            (json_int_t)attachment->number, "ports", ports, "rules", rules, "closed",
+            (int)attachment->closed, "guarded", (int)attachment->guarded, "apart",
+            (int)attachment->apart, "receive_bits_s", (json_int_t)attachment->receive_bits_s,
+            "send_bits_s", (json_int_t)attachment->send_bits_s, "connections_max",
+            (json_int_t)attachment->connections_max);
     return rc < 0 ? rc : syn_json_write(doc, out, err);
 }
 
@@ -369,5 +369,9 @@ syn_attachment_parse(const char *data, size_t len, struct syn_attachment *ret, s
     spec.receive_bits_s = syn_json_i64(doc, "receive_bits_s", 0);
     spec.send_bits_s = syn_json_i64(doc, "send_bits_s", 0);
     spec.connections_max = syn_json_i64(doc, "connections_max", 0);
-    return rc < 0 ? rc : syn_attachment_make(&spec, (uint32_t)number, ret, err);
+    if (rc == SYN_OK)
+        rc = syn_attachment_make(&spec, (uint32_t)number, ret, err);
+    if (rc == SYN_OK)
+        ret->apart = syn_json_bool(doc, "apart", false);
+    return rc;
 }

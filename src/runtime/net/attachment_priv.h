@@ -33,6 +33,7 @@ struct syn_attachment {
     struct syn_attachment_rule rules[SYN_NET_RULES_MAX];
     size_t rules_count;
     bool closed, guarded;
+    bool apart; /* the network is its own, though the account may have another one */
     int64_t receive_bits_s, send_bits_s, connections_max;
 };
 

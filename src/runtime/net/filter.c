@@ -5,6 +5,7 @@
  *                  |-> same bridge  [no TCP to a guarded one; bridge forward: counted as the
  * account's]
  *                  |-> the node     [input: answers, what is open, its gateway's DNS; else refused]
+ *                  |-> kin          [another bridge of the account: no TCP to a guarded one]
  *                  `-> elsewhere    [forward/out: no other bridge, no denied network, the
  *                                    instance's own rules; counted as egress] --> masquerade
  *   instance --> [divert: a service's address to the node's proxy] --> [input: that may come]
@@ -36,6 +37,9 @@ static const char base_text[] =
     "table inet %t {\n"
     " set nets { type ifname; }\n"
     " set same { type ifname . ifname; }\n"
+    " set kin { type ifname . ifname; }\n"
+    " set guarded4 { type ipv4_addr; }\n"
+    " set guarded6 { type ipv6_addr; }\n"
     " set open4 { type inet_proto . ipv4_addr . inet_service; }\n"
     " set open6 { type inet_proto . ipv6_addr . inet_service; }\n"
     " set asked { type inet_proto . inet_service; }\n"
@@ -56,6 +60,7 @@ static const char base_text[] =
     " set proxies { type inet_service; }\n"
     " chain refuse { }\n"
     " chain leave { }\n"
+    " chain kin { }\n"
     " chain out { }\n"
     " chain in { }\n"
     " chain told { }\n"
@@ -97,6 +102,11 @@ static const struct {
     {"inet", "leave", "counter name ip6 saddr map @egress6"},
     {"inet", "leave", "accept"},
 
+    {"inet", "kin", "ct state established,related accept"},
+    {"inet", "kin", "meta l4proto tcp ip daddr @guarded4 goto refuse"},
+    {"inet", "kin", "meta l4proto tcp ip6 daddr @guarded6 goto refuse"},
+    {"inet", "kin", "accept"},
+
     {"inet", "out", "oifname @nets goto refuse"},
     {"inet", "out", "ct state invalid drop"},
     {"inet", "out", "ct state established,related goto leave"},
@@ -134,6 +144,7 @@ static const struct {
 
     /* Where somebody has bridged packets filtered as if routed, an account's own pass here too. */
     {"inet", "forward", "iifname . oifname @same accept"},
+    {"inet", "forward", "iifname . oifname @kin goto kin"},
     {"inet", "forward", "iifname @nets jump out"},
     {"inet", "forward", "oifname @nets jump in"},
     {"inet", "input", "iifname @nets jump node"},
@@ -369,6 +380,9 @@ address_elements(const struct elements *to, const struct syn_filter_member *memb
         (void)snprintf(value, sizeof(value), "jump p_%06x", number);
         element(to, "inet", set, text, value);
     }
+    (void)snprintf(set, sizeof(set), "guarded%s", digit);
+    if (member->attachment->guarded)
+        element(to, "inet", set, text, "");
     (void)snprintf(set, sizeof(set), "src%s", digit);
     (void)snprintf(key, sizeof(key), "\"%s\" . %02x:%02x:%02x:%02x:%02x:%02x . %s", member->port,
                    mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], text);
@@ -408,6 +422,24 @@ bridge_elements(const struct elements *to, const char *bridge)
     element(to, "inet", "nets", key, "");
     (void)snprintf(key, sizeof(key), "\"%s\" . \"%s\"", bridge, bridge);
     element(to, "inet", "same", key, "");
+}
+
+void
+syn_filter_kin(const struct syn_filter_node *node, const char *bridge, const char *other,
+               bool remove, struct syn_buf *out)
+{
+    struct elements to = {.node = node, .out = out, .remove = false};
+    char keys[2][64];
+
+    (void)snprintf(keys[0], sizeof(keys[0]), "\"%s\" . \"%s\"", bridge, other);
+    (void)snprintf(keys[1], sizeof(keys[1]), "\"%s\" . \"%s\"", other, bridge);
+    for (size_t i = 0; i < SYN_LEN(keys); i++) {
+        to.remove = false;
+        element(&to, "inet", "kin", keys[i], "");
+        to.remove = true;
+        if (remove)
+            element(&to, "inet", "kin", keys[i], "");
+    }
 }
 
 static void

@@ -45,6 +45,9 @@ void syn_filter_clear(const struct syn_filter_node *node, struct syn_buf *out);
 /** One member. The same one being there is fine. */
 void syn_filter_add(const struct syn_filter_node *node, const struct syn_filter_member *member,
                     struct syn_buf *out);
+/** Two bridges of one account, or no longer. */
+void syn_filter_kin(const struct syn_filter_node *node, const char *bridge, const char *other,
+                    bool remove, struct syn_buf *out);
 /** Without it, whatever of it is there; `last`: the account's. */
 void syn_filter_remove(const struct syn_filter_node *node, const struct syn_filter_member *member,
                        bool last, struct syn_buf *out);

@@ -288,6 +288,8 @@ same_spec(const struct syn_attachment *known, const struct syn_net_spec *spec, s
     if (rc == SYN_OK)
         asked->guarded = known->guarded; /* one of before there was a guard stays without */
     if (rc == SYN_OK)
+        asked->apart = known->apart;
+    if (rc == SYN_OK)
         rc = syn_attachment_format(known, &ours, err);
     if (rc == SYN_OK)
         rc = syn_attachment_format(asked, &theirs, err);
@@ -423,6 +425,47 @@ syn_net_attach(struct syn_net *net, const struct syn_net_spec *spec,
     rc = attach(net, spec, ret_place, err);
     (void)pthread_mutex_unlock(&net->lock);
     return rc < 0 ? syn_err_wrap(err, rc, "network of %s", spec->id) : rc;
+}
+
+static int
+assign(struct syn_net *net, struct syn_attachment *attachment, const char *account,
+       struct syn_err *err)
+{
+    struct syn_attachment assigned = *attachment;
+    struct syn_member member;
+    SYN_BUF(text);
+    int rc;
+
+    if (syn_str_eq(attachment->account, account))
+        return SYN_OK;
+    if (!syn_str_copy(assigned.account, sizeof(assigned.account), account) ||
+        !syn_attachment_name_ok(account, SYN_NET_ACCOUNT_MAX))
+        return SYN_FAIL(err, SYN_E_INVALID, "account: expected letters, digits, '-', '_', '.'");
+    assigned.apart = true;
+    rc = write_record(net, &assigned, err);
+    if (rc < 0)
+        return rc;
+    *attachment = assigned;
+    syn_net_member(net, attachment, &member);
+    syn_net_member_kin(net, &member, false, &text);
+    rc = syn_buf_ok(&text, err);
+    return rc < 0 || text.len == 0 ? rc : syn_nft_run(net->nft, syn_buf_text(&text), err);
+}
+
+int
+syn_net_assign(struct syn_net *net, const char *id, const char *account, struct syn_err *err)
+{
+    struct syn_attachment *attachment;
+    int rc;
+
+    (void)pthread_mutex_lock(&net->lock);
+    attachment = syn_map_find(net->attachments, id);
+    rc = attachment ? syn_net_ready(net, err)
+                    : SYN_FAIL(err, SYN_E_NOTFOUND, "%s has no network", id);
+    if (rc == SYN_OK)
+        rc = assign(net, attachment, account, err);
+    (void)pthread_mutex_unlock(&net->lock);
+    return rc < 0 ? syn_err_wrap(err, rc, "network of %s", id) : rc;
 }
 
 int

@@ -93,18 +93,40 @@ create_bridge(struct syn_net *net, const struct syn_member *member, struct syn_e
     return rc < 0 ? rc : syn_net_member_lead(net, member, err);
 }
 
+void
+syn_net_member_kin(const struct syn_net *net, const struct syn_member *member, bool remove,
+                   struct syn_buf *out)
+{
+    size_t cursor = 0;
+    void *value;
+
+    while (syn_map_next(net->attachments, &cursor, NULL, &value)) {
+        const struct syn_attachment *attachment = value;
+        struct syn_member other;
+
+        if (!syn_str_eq(attachment->account, member->attachment->account))
+            continue;
+        syn_net_member(net, attachment, &other);
+        if (other.network != member->network)
+            syn_filter_kin(&net->node, member->bridge, other.bridge, remove, out);
+    }
+}
+
 static int
 filter_run(struct syn_net *net, const struct syn_member *member, bool remove, struct syn_err *err)
 {
+    bool last = syn_net_neighbours(net, member) <= 1;
     struct syn_filter_member entry;
     SYN_BUF(text);
     int rc;
 
     syn_net_member_filter(member, &entry);
     if (remove)
-        syn_filter_remove(&net->node, &entry, syn_net_neighbours(net, member) <= 1, &text);
+        syn_filter_remove(&net->node, &entry, last, &text);
     else
         syn_filter_add(&net->node, &entry, &text);
+    if (last || !remove)
+        syn_net_member_kin(net, member, remove, &text);
     rc = syn_buf_ok(&text, err);
     return rc < 0 ? rc : syn_nft_run(net->nft, syn_buf_text(&text), err);
 }

@@ -247,7 +247,7 @@ number_used(const struct syn_net *net, uint32_t number)
     return false;
 }
 
-/* The network the account has here; false when it has none. */
+/* The network the account shares here; false when it has none. */
 static bool
 find_network(const struct syn_net *net, const char *account, uint32_t *ret_first)
 {
@@ -257,7 +257,7 @@ find_network(const struct syn_net *net, const char *account, uint32_t *ret_first
     while (syn_map_next(net->attachments, &cursor, NULL, &value)) {
         const struct syn_attachment *attachment = value;
 
-        if (syn_str_eq(attachment->account, account)) {
+        if (syn_str_eq(attachment->account, account) && !attachment->apart) {
             *ret_first = attachment->number & ~(syn_net_network_size(net) - 1);
             return true;
         }

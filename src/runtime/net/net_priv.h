@@ -77,6 +77,9 @@ SYN_MUST int syn_net_member_lead(const struct syn_net *net, const struct syn_mem
                                  struct syn_err *err);
 /** Is all of it there that can be seen at a glance? */
 bool syn_net_member_stands(const struct syn_net *net, const struct syn_member *member);
+/** The account's other networks of this node, which this one reaches, or no longer. */
+void syn_net_member_kin(const struct syn_net *net, const struct syn_member *member, bool remove,
+                        struct syn_buf *out);
 /** What filter.c wants. */
 void syn_net_member_filter(const struct syn_member *member, struct syn_filter_member *ret);
 /** The node's switches: forwarding, with what depends on it. */

@@ -257,6 +257,7 @@ rebuild(struct syn_net *net, const struct counted *counted, struct syn_err *err)
         syn_net_member_filter(&member, &entry);
         entry.usage = counted->items[i++].usage;
         syn_filter_add(&net->node, &entry, &text);
+        syn_net_member_kin(net, &member, false, &text);
     }
     rc = syn_buf_ok(&text, err);
     return rc < 0 ? rc : syn_nft_run(net->nft, syn_buf_text(&text), err);

@@ -3,7 +3,7 @@
 // docs/functions-languages.md has the contract. Nothing but Node's own modules is used.
 import { createServer } from 'node:http';
 import {
-  existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statSync, unlinkSync, writeFileSync,
+  existsSync, mkdtempSync, readFileSync, readSync, readdirSync, renameSync, rmSync, statSync, unlinkSync, writeFileSync,
 } from 'node:fs';
 import { Module, syncBuiltinESMExports } from 'node:module';
 import { connect } from 'node:net';
@@ -419,6 +419,21 @@ const waitToBeRestored = (saved) => {
   saved.renew();
 };
 
+// --- warm pools -----------------------------------------------------------------------------------
+
+// Started for nobody yet: the word says whose this is, and has the environment. Input that ends
+// without one is the end.
+const waitForOwner = () => {
+  writeFileSync(`${WAITS}.part`, '');
+  renameSync(`${WAITS}.part`, WAITS);
+  while (readSync(0, Buffer.alloc(64)) > 0); // eslint-disable-line no-empty
+  if (!existsSync(RESUME)) process.exit(0);
+  const word = JSON.parse(readFileSync(RESUME, 'utf8'));
+  unlinkSync(RESUME);
+  unlinkSync(WAITS);
+  Object.assign(env, word.env);
+};
+
 // --- life -----------------------------------------------------------------------------------------
 
 // Requests of our own, before any other may come: what compiles at the first one has a core now,
@@ -438,11 +453,10 @@ const warm = (port, address) => new Promise((resolve) => {
 
 const main = async () => {
   const saved = env.SYNOR_SNAPSHOT ? await prepareToBeSaved() : null;
+  const waits = Boolean(env.SYNOR_WAITS);
   delete env.SYNOR_SNAPSHOT;
-  const code = env.SYNOR_CODE || '/synor/code';
-  const { PORT = '' } = env;
-  if (!/^\d{1,5}$/.test(PORT) || Number(PORT) > 65535) return fail(`PORT: "${PORT}": expected 0 to 65535`);
-  const handler = await load(env.SYNOR_HANDLER ?? '', code, env.SYNOR_LAYER ?? '', saved);
+  delete env.SYNOR_WAITS;
+  let handler = null; // of nobody yet
   const server = createServer({ maxHeaderSize: HEAD_MAX, keepAliveTimeout: QUIET_MS, noDelay: true },
     (request, response) => {
       if (request.url.split('?')[0] === '/_synor/health') {
@@ -454,8 +468,7 @@ const main = async () => {
       void serve(!ready && request.url === WARM ? warmHandler : handler, request, response);
     });
   let ready = false;
-  let port = Number(PORT);
-  let address = env.SYNOR_ADDRESS || '0.0.0.0';
+  let [port, address] = [0, '127.0.0.1'];
   const listen = () => new Promise((resolve) => { server.listen(port, address, 1024, resolve); });
   const warmUp = async () => {
     for (let round = 0; round < 3; round += 1) {
@@ -472,17 +485,27 @@ const main = async () => {
     server.keepAliveTimeout = 1;
   });
   let [created, since] = [begun, begun];
-  if (saved) {
-    [port, address] = [0, '127.0.0.1'];
+  const rehearse = async () => {
     await listen();
     await warmUp();
     await new Promise((resolve) => { server.close(resolve); });
+  };
+  if (waits) {
+    await rehearse();
+    waitForOwner();
+    [created, since] = [0, performance.now()];
+  }
+  const { PORT = '' } = env;
+  if (!/^\d{1,5}$/.test(PORT) || Number(PORT) > 65535) return fail(`PORT: "${PORT}": expected 0 to 65535`);
+  handler = await load(env.SYNOR_HANDLER ?? '', env.SYNOR_CODE || '/synor/code', env.SYNOR_LAYER ?? '', saved);
+  if (saved) {
+    await rehearse();
     waitToBeRestored(saved);
     [created, since] = [0, performance.now()];
-    [port, address] = [Number(env.PORT), env.SYNOR_ADDRESS || '0.0.0.0'];
   }
+  [port, address] = [Number(env.PORT), env.SYNOR_ADDRESS || '0.0.0.0'];
   await listen();
-  if (!saved) await warmUp();
+  if (!saved && !waits) await warmUp();
   cold = `create=${Math.round(created * 1000)};initialise=${Math.round((performance.now() - since) * 1000)}`;
   ready = true;
   if (port === 0) say(`listens on port ${server.address().port}`);

@@ -147,6 +147,16 @@ SYN_MUST int syn_net_attach(struct syn_net *net, const struct syn_net_spec *spec
  */
 SYN_MUST int syn_net_detach(struct syn_net *net, const char *id, struct syn_net_usage *ret_usage,
                             struct syn_err *err);
+/**
+ * What was attached under an account of its own, made up for it, is `account`'s from now on. It
+ * keeps its addresses and its bridge, where no other is ever plugged in: what the account has on
+ * its own bridge is reached by way of the node, as if it were beside it.
+ *
+ * Thread: any. Blocks: a few ms. Returns 0, also where it is that account's already; NOTFOUND;
+ * INVALID; IO, NOMEM.
+ */
+SYN_MUST int syn_net_assign(struct syn_net *net, const char *id, const char *account,
+                            struct syn_err *err);
 /** Returns 0; NOTFOUND. */
 SYN_MUST int syn_net_find(struct syn_net *net, const char *id, struct syn_net_place *ret_place,
                           struct syn_err *err);

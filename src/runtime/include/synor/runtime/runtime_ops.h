@@ -137,7 +137,11 @@ struct syn_instance_spec {
     const char *restore;
     const char *resume;
     size_t resume_len;
-    bool ahead; /* with `restore`: its sandbox is made by create(), and go_on() takes the word */
+    /** It is made by create(), and go_on() says what becomes of it. With `restore` its sandbox
+     * alone is made. Without, its program is started, does SYN_SNAPSHOT_WAITS_FILE when it is ready
+     * and waits for the end of its standard input; whose it will be, what it may take and its
+     * `late` mounts are known by then. */
+    bool ahead;
 };
 
 enum syn_instance_state {
@@ -291,10 +295,17 @@ struct syn_runtime_ops {
     /** Make the sandbox of one that was prepared `ahead`, which is still PREPARED then. Optional,
      *  with the next: NULL for a driver that cannot. Blocks and returns as start(). */
     int (*create)(void *self, struct syn_instance *instance, struct syn_err *err);
-    /** Start one that was created: it goes on from its snapshot, with `word` in
-     *  SYN_SNAPSHOT_RESUME. Blocks and returns as start(). */
-    int (*go_on)(void *self, struct syn_instance *instance, const char *word, size_t len,
+    /** Start one that was created. With `restore` it goes on from its snapshot; of `spec` that
+     *  counts which has come to be known since: `resume`, which is in SYN_SNAPSHOT_RESUME then. One
+     *  whose program waits gets that word, too, and of `spec` its limits, its account, where names
+     *  are looked for, and what is in `binds`: shown read-only below /synor from now on. It has
+     *  failed for good if this fails. Blocks and returns as start(). */
+    int (*go_on)(void *self, struct syn_instance *instance, const struct syn_instance_spec *spec,
                  struct syn_err *err);
+
+    /** Memory that one of create() holds while it waits; 0: not known. Optional, with it. Blocks:
+     *  reads a few small files. */
+    int64_t (*held_bytes)(void *self, struct syn_instance *instance);
 
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
