@@ -152,7 +152,7 @@ full_scratch_is_named(void **state)
         {"fallocate -l 1G /synor/output/f || exit 4", true, "scratch"},
         {"i=0; while :>/synor/scratch/$i; do i=$((i+1)); done", true, "one more file"},
         {"echo no space left; exit 5", false, "exited with status 5"},
-        {"head -c 134217728 /dev/zero >/dev/shm/f; sleep 1; exit 6", false, "/dev/shm"},
+        {"head -c 134217728 /dev/zero >/dev/shm/f; sleep 3; exit 6", false, "/dev/shm"},
     };
 
     (void)state;
