@@ -88,18 +88,17 @@ mesh_tables(struct mesh *mesh)
         .id = "far", .address = mesh->far.address, .weight = 1, .peer = true};
     mesh->replica =
         (struct syn_balancer_server){.id = "r1", .address = mesh->origins[0].address, .weight = 1};
-    mesh->to_db =
-        (struct syn_balancer_backend){.id = "web/db",
-                                      .servers = &mesh->there,
-                                      .server_count = 1,
-                                      .connect_ms = 200, /* also before it is tried again */
-                                      .cert = "web",
-                                      .peer_name = DB,
-                                      .health = {.check = SYN_BALANCER_CHECK_TCP,
-                                                 .interval_ms = 100,
-                                                 .timeout_ms = 20000,
-                                                 .rise = 1,
-                                                 .peers_only = true}};
+    mesh->to_db = (struct syn_balancer_backend){.id = "web/db",
+                                                .servers = &mesh->there,
+                                                .server_count = 1,
+                                                .connect_ms = 5000,
+                                                .cert = "web",
+                                                .peer_name = DB,
+                                                .health = {.check = SYN_BALANCER_CHECK_TCP,
+                                                           .interval_ms = 100,
+                                                           .timeout_ms = 20000,
+                                                           .rise = 1,
+                                                           .peers_only = true}};
     mesh->in_db = (struct syn_balancer_backend){.id = "in/db",
                                                 .servers = &mesh->replica,
                                                 .server_count = 1,
