@@ -62,7 +62,7 @@ static void
 ask_hourly(struct syn_warm_pool *pool, int hours, int64_t off_ms)
 {
     for (int hour = 0; hour < hours; hour++)
-        for (int i = 0; i < 2; i++)
+        for (int64_t i = 0; i < 2; i++)
             syn_warm_pool_asked(pool, BEGAN + hour * HOUR + (hour == 2 ? off_ms : 0) + i * 100);
 }
 

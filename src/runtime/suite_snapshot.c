@@ -204,7 +204,7 @@ syn_suite_what_waits_is_given(void **state)
     struct syn_bind binds[] = {{folder, "/synor/code", true}, {path, "/synor/alone", true}};
     struct syn_instance_spec spec;
     struct syn_err err = {0};
-    struct syn_run run;
+    struct syn_run run = {.instance = NULL};
 
     (void)state;
     (void)snprintf(folder, sizeof(folder), "%s/code", syn_suite->dir);

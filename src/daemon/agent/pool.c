@@ -15,6 +15,7 @@
 #include "pool_priv.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -148,8 +149,8 @@ available_bytes(void)
     char line[128];
 
     while (file != NULL && kib == 0 && fgets(line, sizeof(line), file) != NULL)
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) != 1)
-            kib = 0;
+        if (syn_str_starts(line, "MemAvailable:"))
+            kib = strtoull(line + strlen("MemAvailable:"), NULL, 10);
     if (file != NULL)
         (void)fclose(file);
     return (int64_t)(kib * 1024);
