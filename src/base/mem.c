@@ -1,6 +1,7 @@
 #include <synor/base/mem.h>
 
 #include <stdatomic.h>
+#include <stdio.h>
 
 /* `countdown` is 0 when disarmed; otherwise the allocation that brings it to 0 fails. Once a sticky
  * fault has struck, `struck` fails everything until the next arm. */
@@ -163,4 +164,22 @@ int64_t
 syn_mem_live(void)
 {
     return atomic_load(&live);
+}
+
+/* --- the machine's ---------------------------------------------------------------------------- */
+
+int64_t
+syn_mem_of_machine(const char *line)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    size_t len = strlen(line);
+    int64_t bytes = -1;
+    char text[128];
+
+    while (file != NULL && bytes < 0 && fgets(text, sizeof(text), file) != NULL)
+        if (strncmp(text, line, len) == 0 && text[len] == ':')
+            bytes = (int64_t)(strtoull(text + len + 1, NULL, 10) << 10);
+    if (file != NULL)
+        (void)fclose(file);
+    return bytes;
 }

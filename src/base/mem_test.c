@@ -145,13 +145,24 @@ test_faults(void **state)
     assert_int_equal(syn_mem_live(), before);
 }
 
+static void
+test_of_machine(void **state)
+{
+    int64_t all = syn_mem_of_machine("MemTotal"), left = syn_mem_of_machine("MemAvailable");
+
+    (void)state;
+    assert_true(left > 0 && left <= all);
+    assert_int_equal(syn_mem_of_machine("Mem"), -1); /* a line is named in full */
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks), cmocka_unit_test(test_text),
-        cmocka_unit_test(test_grow),   cmocka_unit_test(test_sizes_that_overflow),
-        cmocka_unit_test(test_scope),  cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_blocks),     cmocka_unit_test(test_text),
+        cmocka_unit_test(test_grow),       cmocka_unit_test(test_sizes_that_overflow),
+        cmocka_unit_test(test_scope),      cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_of_machine),
     };
 
     return cmocka_run_group_tests_name("mem", tests, NULL, NULL);

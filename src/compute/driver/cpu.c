@@ -84,25 +84,6 @@ cpuinfo(const char *key, char *out, size_t cap)
     return found;
 }
 
-/* Bytes of a line of /proc/meminfo, or -1. */
-static int64_t
-meminfo(const char *key)
-{
-    FILE *file = fopen("/proc/meminfo", "re");
-    char line[128];
-    int64_t bytes = -1;
-
-    while (file && bytes < 0 && fgets(line, sizeof(line), file)) {
-        size_t len = strlen(key);
-
-        if (strncmp(line, key, len) == 0 && line[len] == ':')
-            bytes = (int64_t)(strtoull(line + len + 1, NULL, 10) << 10);
-    }
-    if (file)
-        (void)fclose(file);
-    return bytes;
-}
-
 static unsigned
 clock_mhz(const char *sysfs)
 {
@@ -179,7 +160,7 @@ cpu_describe(struct syn_driver *driver, unsigned index, struct syn_device_info *
              struct syn_err *err)
 {
     struct utsname names = {0};
-    int64_t bytes = meminfo("MemTotal");
+    int64_t bytes = syn_mem_of_machine("MemTotal");
 
     (void)index;
     (void)err;
@@ -239,7 +220,7 @@ cpu_health(struct syn_dev *dev, struct syn_device_health *ret, struct syn_err *e
 
     (void)err;
     ret->state = SYN_DEVICE_OK;
-    ret->memory_free_bytes = meminfo("MemAvailable");
+    ret->memory_free_bytes = syn_mem_of_machine("MemAvailable");
     if (getloadavg(&load, 1) == 1 && dev->info.units > 0)
         ret->load_permille = (int)SYN_MIN(load * 1000 / dev->info.units, 1000.0);
     return SYN_OK;

@@ -221,7 +221,7 @@ agt_names_enter(struct agt_instance *instance, const json_t *doc)
     enter_mesh(instance->agent, instance->id, place, doc);
     /* Calls to a function come by its gateway, which needs no mesh. */
     instance->enters_mesh = syn_str_eq(syn_json_str(spec, "workload", ""), "service") &&
-                            json_object_get(spec, "start") == NULL;
+                            agt_start_wanted(doc)[0] == '\0';
 }
 
 void

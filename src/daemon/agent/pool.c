@@ -15,7 +15,6 @@
 #include "pool_priv.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -138,22 +137,6 @@ agt_pool_room(int64_t available_bytes)
 {
     return (size_t)SYN_MIN(SYN_MAX(available_bytes, (int64_t)0) / PART / EACH,
                            (int64_t)AGT_POOL_MAX);
-}
-
-/* Of the machine; 0: it does not say. */
-static int64_t
-available_bytes(void)
-{
-    FILE *file = fopen("/proc/meminfo", "re");
-    unsigned long long kib = 0;
-    char line[128];
-
-    while (file != NULL && kib == 0 && fgets(line, sizeof(line), file) != NULL)
-        if (syn_str_starts(line, "MemAvailable:"))
-            kib = strtoull(line + strlen("MemAvailable:"), NULL, 10);
-    if (file != NULL)
-        (void)fclose(file);
-    return (int64_t)(kib * 1024);
 }
 
 /* --- under the lock --------------------------------------------------------------------------- */
@@ -363,7 +346,7 @@ pool_main(void *arg)
 {
     struct syn_agent *agent = arg;
     SYN_SCOPED(syn_free_scope) struct agt_pool_kind *kind = syn_calloc(1, sizeof(*kind));
-    const size_t room = agt_pool_room(available_bytes());
+    const size_t room = agt_pool_room(syn_mem_of_machine("MemAvailable"));
     bool more = kind != NULL;
 
     while (more && !atomic_load(&agent->stop)) {

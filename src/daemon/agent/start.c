@@ -27,9 +27,8 @@ now_us(const struct agt_instance *instance)
     return world->ops->mono_ns(world->self) / 1000;
 }
 
-/* "": it is no function's. */
-static const char *
-wanted(const json_t *doc)
+const char *
+agt_start_wanted(const json_t *doc)
 {
     return syn_json_str(json_object_get(doc, "spec"), "start", "");
 }
@@ -39,7 +38,7 @@ agt_start_begin(struct agt_instance *instance, const json_t *doc)
 {
     int64_t created_ms = syn_document_time(doc, "created_at");
 
-    instance->start = (struct agt_start){.kept = wanted(doc)[0] != '\0'};
+    instance->start = (struct agt_start){.kept = agt_start_wanted(doc)[0] != '\0'};
     if (!instance->start.kept)
         return;
     /* By two clocks where the node is another machine: as good as they agree. */
@@ -119,7 +118,7 @@ int
 agt_start_program(struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
                   struct syn_err *err)
 {
-    const char *way = wanted(doc);
+    const char *way = agt_start_wanted(doc);
     int rc;
 
     agt_start_lap(instance, AGT_STAGE_FETCH);

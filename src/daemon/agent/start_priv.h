@@ -60,6 +60,8 @@ void agt_start_note(struct agt_instance *instance, const char *note);
 SYN_MUST int agt_start_program(struct agt_instance *instance, const json_t *doc,
                                struct agt_wish *wish, struct syn_err *err);
 
+/** How an instance of a function is to start, by its document; "" of what is of no function. */
+const char *agt_start_wanted(const json_t *doc);
 /** Add what is to be told to a report that it is ready: "start". Nothing where that is known. */
 SYN_MUST int agt_start_report(struct agt_instance *instance, json_t *body, struct syn_err *err);
 /** The server knows. */

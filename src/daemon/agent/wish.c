@@ -409,7 +409,7 @@ wish_network(const struct agt_instance *instance, struct agt_wish *wish, const j
         wish->spec.network = SYN_NETWORK_ACCOUNT;
         wish->spec.net.account = syn_json_str(doc, "account", "");
         /* Calls of a function come by the gateway, which counts them. */
-        wish->spec.net.guarded = json_object_get(json_object_get(doc, "spec"), "start") != NULL;
+        wish->spec.net.guarded = agt_start_wanted(doc)[0] != '\0';
         wish->spec.dns_gateway = instance->agent->resolver != NULL;
         (void)snprintf(wish->search, sizeof(wish->search), "%.63s." AGT_NAMES_ZONE, name);
         if (wish->spec.dns_gateway && syn_name_ok(name))

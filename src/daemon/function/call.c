@@ -84,7 +84,10 @@ wait_link(struct fgw_call *call, bool first)
     *(call->wait_prev != NULL ? &call->wait_prev->wait_next : &version->waiting) = call;
     *(call->wait_next != NULL ? &call->wait_next->wait_prev : &version->waiting_last) = call;
     version->waiting_count++;
-    fgw_report_dirty(version);
+    if (version->waiting_count == 1 && version->instances == NULL && !version->wasm)
+        fgw_report_lack(version);
+    else
+        fgw_report_dirty(version);
 }
 
 static void

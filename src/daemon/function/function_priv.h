@@ -281,8 +281,7 @@ const char *fgw_call_target(const struct fgw_call *call, size_t *ret_path);
 void fgw_call_placed(struct fgw_call *call, enum fgw_place place, struct fgw_instance *instance);
 /** It was not taken after all: wait again, before all others, and perhaps be placed at once. */
 void fgw_call_back(struct fgw_call *call);
-/** How what answers it came: "wasm", "warm", "cold", "pool", "zygote", "snapshot".
- */
+/** How what answers it came: "wasm", "warm", "cold", "pool", "zygote", "snapshot". */
 const char *fgw_call_way(const struct fgw_call *call);
 /** Begin the answer: syn_http_pass(), and for the server what only it is told. */
 void fgw_call_pass(struct fgw_call *call, int status, int64_t len);
@@ -415,6 +414,9 @@ void fgw_report_log(struct fgw_call *call, enum syn_wasm_level level, const char
 void fgw_report_left(const struct fgw_instance *instance);
 /** Its load or its outcome has changed. */
 void fgw_report_dirty(struct fgw_version *version);
+/** A call waits, and there is no instance: the server hears it at once, however lately it heard
+ * something else. */
+void fgw_report_lack(struct fgw_version *version);
 /** Tell all that there is; done(arg) when the server has answered, or 2 s later. */
 void fgw_reports_last(struct fgw_reports *reports, void (*done)(void *arg), void *arg);
 

@@ -39,7 +39,8 @@ struct fgw_reports {
     size_t log_bytes;
     int64_t calls_lost, logs_lost;
     bool under_way;
-    bool idle; /* `timer` is that of the longest silence */
+    bool idle;   /* `timer` is that of the longest silence */
+    bool urgent; /* what is to be told does not wait for its turn */
     struct syn_watch *last_timer;
     void (*last_done)(void *arg);
     void *last_arg;
@@ -57,14 +58,14 @@ struct fgw_reports {
 
 static void look(void *arg);
 
-/* So that it is told soon, but not more often than it may be. */
+/* So that it is told soon, but not more often than it may be, unless it is urgent. */
 static void
 want(struct fgw_reports *reports)
 {
     int64_t now_ms = syn_loop_now_ms(reports->gateway->loop);
-    int64_t delay = reports->sent_ms + FGW_REPORT_MS - now_ms;
+    int64_t delay = reports->urgent ? 0 : reports->sent_ms + FGW_REPORT_MS - now_ms;
 
-    if (reports->idle)
+    if (reports->idle || reports->urgent)
         reports->timer = syn_watch_drop(reports->timer);
     reports->idle = false;
     if (reports->timer != NULL || reports->under_way)
@@ -120,6 +121,18 @@ fgw_report_dirty(struct fgw_version *version)
     if (version->dirty || reports == NULL)
         return;
     add_dirty(reports, version);
+    want(reports);
+}
+
+void
+fgw_report_lack(struct fgw_version *version)
+{
+    struct fgw_reports *reports = version->gateway->reports;
+
+    if (reports == NULL)
+        return;
+    add_dirty(reports, version);
+    reports->urgent = true;
     want(reports);
 }
 
@@ -461,6 +474,7 @@ tell(struct fgw_reports *reports)
     reports->sent_ms = syn_loop_now_ms(reports->gateway->loop);
     remind_of_loads(reports);
     reports->under_way = true;
+    reports->urgent = false;
     if (make(reports, &doc, &rest, &err) < 0 || !renew_lists(reports)) {
         json_decref(doc);
         syn_log_kv(SYN_LOG_ERROR, "gateway.report", "error", "out of memory", NULL);

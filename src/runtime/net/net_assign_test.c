@@ -49,25 +49,6 @@ open_net(void)
     return net;
 }
 
-static struct syn_net_place
-attach(struct syn_net *net, const char *id, const char *account, bool guarded)
-{
-    const struct syn_net_spec spec = {.id = id, .account = account, .guarded = guarded};
-    struct syn_net_place place;
-    struct syn_err err = {0};
-
-    assert_done(syn_net_attach(net, &spec, &place, &err), &err);
-    return place;
-}
-
-static void
-detach(struct syn_net *net, const char *id)
-{
-    struct syn_err err = {0};
-
-    assert_done(syn_net_detach(net, id, NULL, &err), &err);
-}
-
 static bool
 reaches(const struct syn_net_place *from, const struct syn_net_place *to)
 {
@@ -121,9 +102,10 @@ static void
 what_was_nobodys_is_an_accounts(void **state)
 {
     struct syn_net *net = open_net();
-    struct syn_net_place a = attach(net, "a-1", "acme", false),
-                         b = attach(net, "b-1", "bolt", false),
-                         f = attach(net, "f-1", "acme", true), s = attach(net, "s-1", "s-1", true);
+    struct syn_net_place a = net_attach(net, "a-1", "acme", false),
+                         b = net_attach(net, "b-1", "bolt", false),
+                         f = net_attach(net, "f-1", "acme", true),
+                         s = net_attach(net, "s-1", "s-1", true);
     struct syn_err err = {0};
     int at_a[2], at_b[2], at_f[2], at_s[2];
 
@@ -142,10 +124,10 @@ what_was_nobodys_is_an_accounts(void **state)
     assert_assigned(&s, &a, &f, &b);
     stop(at_a);
     stop(at_f);
-    detach(net, "a-1");
-    detach(net, "f-1");
+    net_detach(net, "a-1");
+    net_detach(net, "f-1");
     assert_int_equal(net_count_rules("set kin"), 1);
-    a = attach(net, "a-2", "acme", false); /* on a bridge for all, not on that one */
+    a = net_attach(net, "a-2", "acme", false); /* on a bridge for all, not on that one */
     assert_string_not_equal(a.bridge, s.bridge);
     listen_at(&a, at_a);
     assert_true(reaches(&s, &a));
@@ -153,9 +135,9 @@ what_was_nobodys_is_an_accounts(void **state)
     stop(at_a);
     stop(at_b);
     stop(at_s);
-    detach(net, "s-1");
-    detach(net, "a-2");
-    detach(net, "b-1");
+    net_detach(net, "s-1");
+    net_detach(net, "a-2");
+    net_detach(net, "b-1");
     assert_int_equal(net_count_links(), 0);
     assert_int_equal(net_count_rules("elements = { \"sy"), 0);
     assert_int_equal(net_count_rules("elements = { 10."), 0);

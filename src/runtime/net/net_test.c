@@ -146,25 +146,6 @@ open_net(const char *name)
     return net;
 }
 
-static struct syn_net_place
-attach(struct syn_net *net, const char *id, const char *account)
-{
-    const struct syn_net_spec spec = {.id = id, .account = account};
-    struct syn_net_place place;
-    struct syn_err err = {0};
-
-    assert_done(syn_net_attach(net, &spec, &place, &err), &err);
-    return place;
-}
-
-static void
-detach(struct syn_net *net, const char *id)
-{
-    struct syn_err err = {0};
-
-    assert_done(syn_net_detach(net, id, NULL, &err), &err);
-}
-
 static struct syn_net_usage
 usage(struct syn_net *net, const char *id)
 {
@@ -214,8 +195,9 @@ static void
 accounts_do_not_meet(void **state)
 {
     struct syn_net *net = open_net("meet");
-    struct syn_net_place a1 = attach(net, "a-1", "acme"), a2 = attach(net, "a-2", "acme"),
-                         b1 = attach(net, "b-1", "bolt");
+    struct syn_net_place a1 = net_attach(net, "a-1", "acme", false),
+                         a2 = net_attach(net, "a-2", "acme", false),
+                         b1 = net_attach(net, "b-1", "bolt", false);
     SYN_FD(a4);
     SYN_FD(a6);
     SYN_FD(b4);
@@ -237,10 +219,10 @@ accounts_do_not_meet(void **state)
     assert_true(net_reaches(NULL, b1.address6, SERVICE));
     assert_false(net_reaches(outside, b1.address4, SERVICE));
     assert_false(net_reaches(outside, b1.address6, SERVICE));
-    detach(net, "a-1");
-    detach(net, "a-2");
+    net_detach(net, "a-1");
+    net_detach(net, "a-2");
     assert_true(net_reaches(NULL, b1.address4, SERVICE));
-    detach(net, "b-1");
+    net_detach(net, "b-1");
     assert_nothing_left();
     (void)syn_net_close(net);
     assert_int_equal(net_count_rules("table inet synor_"), 0);
@@ -252,7 +234,7 @@ a_guarded_one_is_the_nodes(void **state)
 {
     struct syn_net *net = open_net("guard");
     const struct syn_net_spec spec = {.id = "f-1", .account = "acme", .guarded = true};
-    struct syn_net_place a = attach(net, "a-1", "acme"), f;
+    struct syn_net_place a = net_attach(net, "a-1", "acme", false), f;
     struct pollfd tries[2] = {{.events = POLLOUT}, {.events = POLLOUT}};
     struct syn_err err = {0};
     SYN_FD(a4);
@@ -275,8 +257,8 @@ a_guarded_one_is_the_nodes(void **state)
     assert_int_equal(poll(tries, 2, 100), 0);
     (void)close(tries[0].fd);
     (void)close(tries[1].fd);
-    detach(net, "f-1");
-    detach(net, "a-1");
+    net_detach(net, "f-1");
+    net_detach(net, "a-1");
     assert_nothing_left();
     (void)syn_net_close(net);
 }
@@ -286,7 +268,7 @@ node_is_closed_but_for_what_is_open(void **state)
 {
     static const char *const addresses[] = {NODE4, NODE6};
     struct syn_net *net = open_net("node");
-    struct syn_net_place place = attach(net, "one", "acme");
+    struct syn_net_place place = net_attach(net, "one", "acme", false);
 
     (void)state;
     for (size_t i = 0; i < SYN_LEN(addresses); i++) {
@@ -302,7 +284,7 @@ node_is_closed_but_for_what_is_open(void **state)
         ssh = net_bound(NULL, i == 0 ? place.gateway4 : place.gateway6, 22, SOCK_STREAM);
         assert_false(net_reaches(place.netns, i == 0 ? place.gateway4 : place.gateway6, 22));
     }
-    detach(net, "one");
+    net_detach(net, "one");
     (void)syn_net_close(net);
 }
 
@@ -326,8 +308,8 @@ names_are_asked_at_the_own_gateway(void **state)
         (void)state;
         (void)snprintf(dir, sizeof(dir), "%s/names%d", root, dns);
         assert_done(syn_net_open(&options, &net, &err), &err);
-        acme = attach(net, "a-1", "acme");
-        bolt = attach(net, "b-1", "bolt");
+        acme = net_attach(net, "a-1", "acme", false);
+        bolt = net_attach(net, "b-1", "bolt", false);
         ours = net_bound(NULL, acme.gateway4, 53, SOCK_STREAM);
         theirs = net_bound(NULL, bolt.gateway4, 53, SOCK_STREAM);
         beside = net_bound(NULL, acme.gateway4, 54, SOCK_STREAM);
@@ -340,8 +322,8 @@ names_are_asked_at_the_own_gateway(void **state)
             net_send_dgrams(asker, acme.gateway4, 53, 1);
             net_recv_dgrams(udp, 1, &from);
         }
-        detach(net, "a-1");
-        detach(net, "b-1");
+        net_detach(net, "a-1");
+        net_detach(net, "b-1");
         assert_nothing_left();
         (void)syn_net_close(net);
     }
@@ -365,7 +347,7 @@ outside_is_open_but_for_what_is_denied(void **state)
                                 .rules = rules,
                                 .rules_count = SYN_LEN(rules),
                                 .closed = true};
-    struct syn_net_place ruled, free = attach(net, "free", "acme");
+    struct syn_net_place ruled, free = net_attach(net, "free", "acme", false);
     struct syn_err err = {0};
     SYN_FD(web4);
     SYN_FD(alt4);
@@ -392,8 +374,8 @@ outside_is_open_but_for_what_is_denied(void **state)
     assert_false(net_reaches(ruled.netns, OUT4, 445));
     assert_false(net_reaches(ruled.netns, OUT4, 22));
     assert_false(net_reaches(free.netns, "169.254.169.254", 80));
-    detach(net, "ruled");
-    detach(net, "free");
+    net_detach(net, "ruled");
+    net_detach(net, "free");
     assert_nothing_left();
     (void)syn_net_close(net);
 }
@@ -419,7 +401,7 @@ only_what_is_published_is_reached(void **state)
 
     (void)state;
     assert_done(syn_net_attach(net, &spec, &web, &err), &err);
-    other = attach(net, "other", "bolt");
+    other = net_attach(net, "other", "bolt", false);
     tcp4 = net_bound(web.netns, web.address4, SERVICE, SOCK_STREAM);
     tcp6 = net_bound(web.netns, web.address6, SERVICE, SOCK_STREAM);
     udp6 = net_bound(web.netns, web.address6, SERVICE, SOCK_DGRAM);
@@ -437,11 +419,11 @@ only_what_is_published_is_reached(void **state)
     /* One port has one owner. */
     spec.id = "late";
     assert_code(syn_net_attach(net, &spec, &other, &err), SYN_E_CONFLICT, &err);
-    detach(net, "web");
+    net_detach(net, "web");
     assert_false(net_reaches(outside, NODE4, 80));
     assert_done(syn_net_attach(net, &spec, &web, &err), &err);
-    detach(net, "late");
-    detach(net, "other");
+    net_detach(net, "late");
+    net_detach(net, "other");
     assert_nothing_left();
     (void)syn_net_close(net);
 }
@@ -450,7 +432,8 @@ static void
 bytes_are_counted_where_they_go(void **state)
 {
     struct syn_net *net = open_net("count");
-    struct syn_net_place a1 = attach(net, "a-1", "acme"), a2 = attach(net, "a-2", "acme");
+    struct syn_net_place a1 = net_attach(net, "a-1", "acme", false),
+                         a2 = net_attach(net, "a-2", "acme", false);
     const int64_t v4 = INT64_C(1028) * DGRAMS, v6 = INT64_C(1048) * DGRAMS; /* with headers */
     struct syn_net_usage used;
     struct sockaddr_storage from;
@@ -492,8 +475,8 @@ bytes_are_counted_where_they_go(void **state)
     assert_int_equal(used.node_bytes, v4);
     assert_int_equal(used.received_bytes, v4);
     assert_int_equal(usage(net, "a-2").egress_bytes, 0);
-    detach(net, "a-1");
-    detach(net, "a-2");
+    net_detach(net, "a-1");
+    net_detach(net, "a-2");
     (void)syn_net_close(net);
 }
 
@@ -502,7 +485,7 @@ static void
 stream_is_counted(void **state)
 {
     struct syn_net *net = open_net("stream");
-    struct syn_net_place place = attach(net, "one", "acme");
+    struct syn_net_place place = net_attach(net, "one", "acme", false);
     const size_t total = (size_t)4 << 20;
     static char data[65536];
     struct syn_net_usage used = {0};
@@ -547,7 +530,8 @@ static void
 nobody_speaks_for_another(void **state)
 {
     struct syn_net *net = open_net("spoof");
-    struct syn_net_place a1 = attach(net, "a-1", "acme"), a2 = attach(net, "a-2", "acme");
+    struct syn_net_place a1 = net_attach(net, "a-1", "acme", false),
+                         a2 = net_attach(net, "a-2", "acme", false);
     char theirs[SYN_ADDR_TEXT_MAX + 4], text[SYN_ADDR_TEXT_MAX];
     struct sockaddr_storage from;
     struct sockaddr_in in;
@@ -577,8 +561,8 @@ nobody_speaks_for_another(void **state)
     assert_string_equal(syn_addr_format(&addr, text), NODE4);
     assert_int_equal(usage(net, "a-2").egress_bytes, 0);
     assert_int_equal(usage(net, "a-1").egress_bytes, NET_DGRAM + 28);
-    detach(net, "a-1");
-    detach(net, "a-2");
+    net_detach(net, "a-1");
+    net_detach(net, "a-2");
     (void)syn_net_close(net);
 }
 
@@ -629,7 +613,7 @@ limits_hold(void **state)
     /* The datagrams' flow counts too. */
     two = net_dial(place.netns, OUT4, 9000);
     assert_int_equal(two, -1);
-    detach(net, "slow");
+    net_detach(net, "slow");
     assert_nothing_left();
     (void)syn_net_close(net);
 }
@@ -638,14 +622,14 @@ static void
 addresses_are_kept_and_not_reused_soon(void **state)
 {
     struct syn_net *net = open_net("addresses");
-    struct syn_net_place first = attach(net, "i-0", "acme"), again, next;
+    struct syn_net_place first = net_attach(net, "i-0", "acme", false), again, next;
     struct syn_net_spec spec = {.id = "i-0", .account = "acme"};
     struct syn_net_place place;
     struct syn_err err = {0};
     char id[16];
 
     (void)state;
-    again = attach(net, "i-0", "acme");
+    again = net_attach(net, "i-0", "acme", false);
     assert_memory_equal(&first, &again, sizeof(first));
     assert_int_equal(syn_link_mtu(net->route, first.port), NODE_MTU);
     spec.closed = true;
@@ -656,23 +640,23 @@ addresses_are_kept_and_not_reused_soon(void **state)
     assert_done(syn_net_find(net, "i-0", &again, &err), &err);
     assert_memory_equal(&first, &again, sizeof(first));
     assert_done(syn_net_sweep(net, NULL, NULL, &err), &err);
-    detach(net, "i-0");
+    net_detach(net, "i-0");
     assert_code(syn_net_find(net, "i-0", &again, &err), SYN_E_NOTFOUND, &err);
-    (void)attach(net, "i-x", "acme");
-    detach(net, "i-x");
-    next = attach(net, "i-0", "acme");
+    (void)net_attach(net, "i-x", "acme", false);
+    net_detach(net, "i-x");
+    next = net_attach(net, "i-0", "acme", false);
     assert_string_not_equal(first.address4, next.address4);
     /* A /28 has 13 for instances. */
     for (int i = 1; i < 13; i++) {
         (void)snprintf(id, sizeof(id), "i-%d", i);
-        (void)attach(net, id, "acme");
+        (void)net_attach(net, id, "acme", false);
     }
     spec = (struct syn_net_spec){.id = "i-13", .account = "acme"};
     assert_code(syn_net_attach(net, &spec, &place, &err), SYN_E_LIMIT, &err);
     assert_int_equal(count_entries("at"), 13);
     for (int i = 0; i < 13; i++) {
         (void)snprintf(id, sizeof(id), "i-%d", i);
-        detach(net, id);
+        net_detach(net, id);
     }
     assert_nothing_left();
     (void)syn_net_close(net);
@@ -785,7 +769,7 @@ a_killed_attachment_is_finished(void **state)
             web = net_bound(place.netns, "0.0.0.0", 80, SOCK_STREAM);
             assert_true(net_reaches(outside, NODE4, 80));
         }
-        detach(net, "victim");
+        net_detach(net, "victim");
         assert_nothing_left();
         (void)syn_net_close(net);
     }
@@ -795,7 +779,8 @@ static void
 what_others_break_is_mended(void **state)
 {
     struct syn_net *net = open_net("mend");
-    struct syn_net_place one = attach(net, "one", "acme"), two = attach(net, "two", "bolt");
+    struct syn_net_place one = net_attach(net, "one", "acme", false),
+                         two = net_attach(net, "two", "bolt", false);
     const char *spoiled = "{\"version\":1,\"id\":\"ghost\"";
     char path[SYN_PATH_MAX + 64];
     struct syn_err err = {0};
@@ -832,8 +817,8 @@ what_others_break_is_mended(void **state)
     assert_true(net_reaches(one.netns, OUT4, 9000));
     assert_false(net_reaches(one.netns, two.address4, SERVICE));
     (void)syn_nft_close(nft);
-    detach(net, "one");
-    detach(net, "two");
+    net_detach(net, "one");
+    net_detach(net, "two");
     assert_nothing_left();
     (void)syn_net_close(net);
 }
@@ -852,21 +837,21 @@ coming_and_going_leaves_nothing(void **state)
 
         (void)snprintf(id, sizeof(id), "stays-%d", i);
         (void)snprintf(account, sizeof(account), "a-%d", i);
-        (void)attach(net, id, account);
+        (void)net_attach(net, id, account, false);
     }
     for (int i = 0; i < CHURN; i++) {
         char id[16], account[16];
 
         (void)snprintf(id, sizeof(id), "i-%d", i);
         (void)snprintf(account, sizeof(account), "a-%d", i % 3);
-        (void)attach(net, id, account);
-        detach(net, id);
+        (void)net_attach(net, id, account, false);
+        net_detach(net, id);
     }
     for (int i = 0; i < 3; i++) {
         char id[16];
 
         (void)snprintf(id, sizeof(id), "stays-%d", i);
-        detach(net, id);
+        net_detach(net, id);
     }
     print_message("%d networks came and went in %lld ms\n", CHURN,
                   (long long)(syn_mono_ms(syn_world_system()) - began));
@@ -880,7 +865,7 @@ static void
 two_platforms_do_not_meet(void **state)
 {
     struct syn_net *one = open_net("platform-1"), *two;
-    struct syn_net_place here = attach(one, "same", "acme"), there;
+    struct syn_net_place here = net_attach(one, "same", "acme", false), there;
     struct syn_net *third = NULL;
     struct syn_net_options options = {.dir = dir};
     struct syn_err err = {0};
@@ -889,14 +874,14 @@ two_platforms_do_not_meet(void **state)
     (void)state;
     assert_code(syn_net_open(&options, &third, &err), SYN_E_CONFLICT, &err);
     two = open_net("platform-2");
-    there = attach(two, "same", "acme");
+    there = net_attach(two, "same", "acme", false);
     assert_string_not_equal(here.address4, there.address4);
     web = net_bound(there.netns, there.address4, SERVICE, SOCK_STREAM);
     assert_false(net_reaches(here.netns, there.address4, SERVICE));
     assert_done(syn_net_sweep(one, NULL, NULL, &err), &err);
     assert_true(net_reaches(NULL, there.address4, SERVICE));
-    detach(one, "same");
-    detach(two, "same");
+    net_detach(one, "same");
+    net_detach(two, "same");
     (void)syn_net_close(one);
     (void)syn_net_close(two);
 }
@@ -908,7 +893,7 @@ services_are_diverted(void **state)
     static const struct syn_net_divert rows[] = {{"10.127.0.1", 80, 7080},
                                                  {NET_SERVICE6, 80, 7080}};
     struct syn_net *net = open_net("divert");
-    struct syn_net_place place = attach(net, "one", "acme");
+    struct syn_net_place place = net_attach(net, "one", "acme", false);
     struct sockaddr_in asked = {0};
     socklen_t len = sizeof(asked);
     struct syn_err err = {0};
@@ -936,7 +921,7 @@ services_are_diverted(void **state)
     assert_done(syn_net_divert(net, NULL, 0, &err), &err);
     assert_int_equal(net_count_rules("10.127.0.1"), 0);
     assert_false(net_reaches(place.netns, NET_SERVICE6, 80));
-    detach(net, "one");
+    net_detach(net, "one");
     (void)syn_net_close(net);
 }
 

@@ -251,3 +251,22 @@ net_count_links(void)
     assert_done(syn_link_each(route, count_link, &found, &err), &err);
     return found;
 }
+
+struct syn_net_place
+net_attach(struct syn_net *net, const char *id, const char *account, bool guarded)
+{
+    const struct syn_net_spec spec = {.id = id, .account = account, .guarded = guarded};
+    struct syn_net_place place;
+    struct syn_err err = {0};
+
+    assert_done(syn_net_attach(net, &spec, &place, &err), &err);
+    return place;
+}
+
+void
+net_detach(struct syn_net *net, const char *id)
+{
+    struct syn_err err = {0};
+
+    assert_done(syn_net_detach(net, id, NULL, &err), &err);
+}

@@ -34,6 +34,11 @@ void net_check_diverted6(const struct syn_net_place *place);
 /** Remove a local route of NET_SIX. */
 void net_forget_services6(void);
 
+/** As syn_net_attach() and syn_net_detach(), which must succeed. */
+struct syn_net_place net_attach(struct syn_net *net, const char *id, const char *account,
+                                bool guarded);
+void net_detach(struct syn_net *net, const char *id);
+
 /** How often `word` is in the rule set here, by the tool that people use; our interfaces here. */
 unsigned net_count_rules(const char *word);
 unsigned net_count_links(void);

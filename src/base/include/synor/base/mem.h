@@ -25,6 +25,9 @@ void syn_free_scope(void *slot);
  *  Returns false, and changes nothing, when memory is short or the size overflows. */
 SYN_MUST bool syn_grow(void *items, size_t *cap, size_t need, size_t elem);
 
+/** Bytes of a line of /proc/meminfo, such as "MemAvailable"; -1: it does not say. */
+int64_t syn_mem_of_machine(const char *line);
+
 /** Tests: make the `nth` allocation from now (1 = next) of this process fail, once or from then on.
  * 0 disarms. */
 void syn_mem_fault_arm(uint64_t nth, bool sticky);
