@@ -27,7 +27,7 @@ PURE_LIBC = {"assert.h", "ctype.h", "errno.h", "float.h", "inttypes.h", "limits.
              "stdarg.h", "stdbool.h", "stddef.h", "stdint.h", "stdio.h", "stdlib.h", "string.h",
              "strings.h", "jansson.h"}
 # Compiled here, but run within instances, as the host programs beside it are.
-GUESTS = {"src/workload/function/reseed.c"}
+GUESTS = {"src/workload/function/renew.c"}
 PURE_REFUSED = {"synor/base/child.h", "synor/base/clock.h", "synor/base/log.h", "synor/base/loop.h",
                 "synor/base/pool.h"}
 

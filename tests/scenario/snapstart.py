@@ -56,7 +56,7 @@ export const handler = () => 'ok';
 """
 ADDON = """
 import { copyFileSync } from 'node:fs';
-copyFileSync('/synor/reseed.node', '/tmp/own.node'); // it stands for any
+copyFileSync('/synor/renew.node', '/tmp/own.node'); // it stands for any
 process.dlopen({ exports: {} }, '/tmp/own.node');
 export const handler = () => 'ok';
 """

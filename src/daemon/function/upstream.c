@@ -420,8 +420,7 @@ idempotent(const char *verb)
     return strcmp(verb, "POST") != 0 && strcmp(verb, "PATCH") != 0 && strcmp(verb, "CONNECT") != 0;
 }
 
-/* One that has just come may break off what comes to it in its first second: each pause is twice as
- * long as the one before. */
+/* What ails an instance may pass: each pause is twice as long as the one before. */
 static void
 link_broken(struct fgw_link *link)
 {

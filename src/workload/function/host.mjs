@@ -3,7 +3,8 @@
 // docs/functions-languages.md has the contract. Nothing but Node's own modules is used.
 import { createServer } from 'node:http';
 import {
-  existsSync, mkdtempSync, readFileSync, readSync, readdirSync, renameSync, rmSync, statSync, unlinkSync, writeFileSync,
+  existsSync, mkdtempSync, readFileSync, readSync, readdirSync, renameSync, rmSync, stat, statSync, unlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { Module, syncBuiltinESMExports } from 'node:module';
 import { connect } from 'node:net';
@@ -19,7 +20,7 @@ const QUIET_MS = 75000; // a connection is kept so long without a request
 const TIMER_MAX = 2 ** 31 - 1; // longer ones fire at once
 const WAITS = '/synor/scratch/.snapshot-waits'; // made by who waits to be saved, or says why not to
 const RESUME = '/synor/scratch/.snapshot-resume'; // the word for who was restored
-const RESEED = '/synor/reseed.node';
+const RENEW = '/synor/renew.node';
 const NAMES = ['.mjs', '.js', '.cjs', '/index.mjs', '/index.js', '/index.cjs'];
 
 const say = (text) => process.stderr.write(`${text}\n`);
@@ -380,28 +381,32 @@ const withoutCaches = (crypto) => {
 };
 
 // Before the function is loaded, of an instance that is to be saved: what goes on in several
-// instances must not draw the same numbers in them. OpenSSL's generator is seeded by what this
-// gives back.
+// instances must not draw the same numbers in them. What this gives back is called there.
 const prepareToBeSaved = async () => {
   const { default: crypto } = await import('node:crypto');
   const module = { exports: {} };
   let why = '';
   try {
-    process.dlopen(module, RESEED);
+    process.dlopen(module, RENEW);
   } catch (error) {
-    why = `OpenSSL cannot be seeded anew: ${error.message}`;
+    why = `this Node cannot be renewed: ${error.message}`;
   }
   const { random, renew } = randomOf(crypto);
   Math.random = random;
   withoutCaches(crypto);
-  return { why, renew: () => { module.exports(); renew(); } };
+  const renewAll = () => {
+    module.exports();
+    renew();
+    stat('/', () => {}); // what the threads did for files is told with the next that they do
+  };
+  return { why, renew: renewAll };
 };
 
 // What has been loaded that may draw random numbers of its own. "": nothing.
 const ownRandom = () => {
   process.report.excludeNetwork = true; // it would ask for names
   const { sharedObjects, workers } = process.report.getReport();
-  const addon = sharedObjects.find((path) => path.endsWith('.node') && path !== RESEED);
+  const addon = sharedObjects.find((path) => path.endsWith('.node') && path !== RENEW);
   if (addon) return `${addon.split('/').pop()} is compiled and may draw random numbers that cannot be renewed`;
   return workers.length > 0 ? 'it has started workers, whose random numbers cannot be renewed' : '';
 };
@@ -500,6 +505,7 @@ const main = async () => {
   handler = await load(env.SYNOR_HANDLER ?? '', env.SYNOR_CODE || '/synor/code', env.SYNOR_LAYER ?? '', saved);
   if (saved) {
     await rehearse();
+    await new Promise(setImmediate); // the loop is made anew between two of its rounds
     waitToBeRestored(saved);
     [created, since] = [0, performance.now()];
   }

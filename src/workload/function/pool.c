@@ -22,8 +22,8 @@
 
 extern const char syn_function_host_py[], syn_function_host_mjs[], syn_function_host_rb[];
 extern const size_t syn_function_host_py_len, syn_function_host_mjs_len, syn_function_host_rb_len;
-extern const char syn_function_reseed[];
-extern const size_t syn_function_reseed_len;
+extern const char syn_function_renew[];
+extern const size_t syn_function_renew_len;
 
 bool
 syn_function_program(enum syn_function_runtime runtime, struct syn_function_program *ret)
@@ -46,8 +46,8 @@ syn_function_helper(const struct syn_function_spec *spec, struct syn_function_pr
 {
     bool needed = spec->snapstart && spec->language.runtime == SYN_FUNCTION_NODE;
 
-    *ret = needed ? (struct syn_function_program){"reseed.node", syn_function_reseed,
-                                                  syn_function_reseed_len}
+    *ret = needed ? (struct syn_function_program){"renew.node", syn_function_renew,
+                                                  syn_function_renew_len}
                   : (struct syn_function_program){"", "", 0};
     return needed;
 }

@@ -194,8 +194,8 @@ test_what_is_beside_the_program(void **state)
     static const struct {
         const char *runtime, *snapstart, *path;
     } rows[] = {
-        {"node", "true", "/synor/reseed.node"},
-        {"node20", "true", "/synor/reseed.node"},
+        {"node", "true", "/synor/renew.node"},
+        {"node20", "true", "/synor/renew.node"},
         {"node", "false", ""},
         {"python3", "true", ""},
     };
