@@ -13,6 +13,7 @@ same function under runc. Taken: out of the warm pool, in turns with the same fu
 variable which interpreters read when they start, and so takes none that waits.
 """
 
+import contextlib
 import http.client
 import os
 import pathlib
@@ -55,19 +56,27 @@ def wait_until(what, true):
         time.sleep(0.05)
 
 
+def taken(agent):
+    """The sandboxes made ahead that instances took, by instance."""
+    found = {}
+    for path in agent.glob("jobs/*/run"):
+        with contextlib.suppress(FileNotFoundError):
+            found[path.parent.name] = path.read_text()
+    return found
+
+
 def runs(platform, own):
     agent = pathlib.Path(platform.data) / "agent"
     return any(own in path.name for path in agent.glob("instances/*")) or any(
-        own in path.parent.name and (agent / "spares" / path.read_text()).exists()
-        for path in agent.glob("jobs/*/run"))
+        own in instance and (agent / "spares" / run).exists() for instance, run in taken(agent).items())
 
 
 def spares(platform):
     """Sandboxes made ahead: those that instances took, and those that wait."""
     agent = pathlib.Path(platform.data) / "agent"
     there = set(os.listdir(agent / "spares"))
-    taken = {path.read_text() for path in agent.glob("jobs/*/run")}
-    return there & taken, there - taken
+    used = set(taken(agent).values())
+    return there & used, there - used
 
 
 def deploy(platform, name, isolation, language=None, **more):
@@ -156,7 +165,7 @@ def bench_snapshot(platform, name, turns):
         return [row["stages_us"] for row in platform.call(
             "GET", f"/v1/functions/fn-{own}/invocations")["items"] if row["way"] == "snapshot"]
     wait_until("they are on record", lambda: len(records()) >= turns)
-    restored = [(row["restore"] + row["initialise"]) / 1000 for row in records()]
+    restored = [sum(row[stage] for stage in ("restore", "initialise", "first_byte")) / 1000 for row in records()]
     middle = statistics.median(restored)
     say(f"{name}, restored: {min(restored):.0f} to {max(restored):.0f} ms")
     figure(f"function_restored_{name}_ms", middle, "ms", "-", "-", "-", GOAL_RESTORED_MS,

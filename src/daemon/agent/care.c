@@ -60,6 +60,7 @@ struct agt_care {
     bool told_ready;
     int64_t told_ms; /* or when it began */
     char told_message[CARE_MESSAGE_MAX];
+    bool listens;        /* when it listens it is ready: nothing else is asked of it until then */
     bool settled;        /* it was ready once, and is held to its processor since */
     bool shown;          /* other nodes can call it, or that is waited for no longer */
     int64_t shown_by_ms; /* when it is not; 0: it was not well yet */
@@ -195,6 +196,7 @@ agt_care_new(struct agt_instance *instance, const json_t *doc, struct agt_care *
     care->instance = instance;
     care->told_ms = mono(care);
     care->port = syn_json_i64(spec, "port", 0);
+    care->listens = instance->run[0] != '\0';
     if (place != NULL)
         (void)syn_str_copy(care->address, sizeof(care->address),
                            place->address4[0] != '\0' ? place->address4 : place->address6);
@@ -347,13 +349,18 @@ end_lost(struct agt_care *care, unsigned which)
     }
 }
 
+/* What goes on in a sandbox that was made ahead is a host program of ours. It listens once it has
+ * loaded its function, and its first request takes long, since it has to fetch what that needs of
+ * its memory: that is to be a caller's. */
 static struct agt_probe_target
 target_of(const struct agt_care *care, const struct care_check *check)
 {
+    bool connects = check->path[0] == '\0' || (care->listens && !check->health.began);
+
     return (struct agt_probe_target){
         .address = care->address,
         .port = (uint16_t)check->port,
-        .path = check->path[0] != '\0' ? check->path : NULL,
+        .path = connects ? NULL : check->path,
         .host = check->host[0] != '\0' ? check->host : NULL,
         .headers = check->headers,
         .grpc_service = check->grpc_service,

@@ -3,6 +3,11 @@
 
 #include "mesh_priv.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <synor/base/str.h>
 
 #define WORD_MS  1000 /* so late it is told why one is not ready yet */
@@ -91,12 +96,72 @@ others_do_not_wait(void **state)
     }
 }
 
+/* --- whose program answers, sometime ---------------------------------------------------------- */
+
+static const struct syn_net_place here = {.address4 = "127.0.0.1"};
+
+static const struct syn_net_place *
+place_of(const struct syn_instance *instance)
+{
+    (void)instance;
+    return &here;
+}
+
+/* Turns until its one check has gone round, which takes no time but the kernel's. */
+static bool
+is_ready_soon(const char *run, int port)
+{
+    static const struct syn_runtime_ops ops = {.version = 0, .place = place_of};
+    struct bench *bench = bench_open();
+    struct agt_care *care = NULL;
+    struct syn_err err;
+    bool ready = false;
+    SYN_JSON(doc);
+
+    bench->instance.runtime.ops = &ops;
+    bench->instance.handle = (struct syn_instance *)bench; /* any */
+    (void)syn_str_copy(bench->instance.run, sizeof(bench->instance.run), run);
+    assert_done(syn_json_pack(&doc, &err, "{s:{s:s, s:i, s:{s:s, s:s, s:i}}}", "spec", "workload",
+                              "service", "port", port, "health", "kind", "http", "path", "/",
+                              "timeout_ms", 60000),
+                &err);
+    assert_done(agt_care_new(&bench->instance, doc, &care, &err), &err);
+    for (int i = 0; i < 100 && !ready; i++) {
+        agt_care_turn(care);
+        ready = bench->fake.status != NULL &&
+                syn_json_bool(json_object_get(bench->fake.status, "health"), "ready", false);
+        (void)usleep(1000);
+    }
+    (void)agt_care_free(care);
+    bench->instance.handle = NULL;
+    bench_close(bench);
+    return ready;
+}
+
+static void
+what_was_made_ahead_is_ready_when_it_listens(void **state)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof(address);
+    int deaf;
+
+    (void)state;
+    deaf = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_return_code(bind(deaf, (struct sockaddr *)&address, len), errno);
+    assert_return_code(listen(deaf, 8), errno);
+    assert_return_code(getsockname(deaf, (struct sockaddr *)&address, &len), errno);
+    assert_true(is_ready_soon("spare-one", ntohs(address.sin_port)));
+    assert_false(is_ready_soon("", ntohs(address.sin_port)));
+    (void)close(deaf);
+}
+
 int
 main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_is_ready_when_the_mesh_has_it),
         cmocka_unit_test(others_do_not_wait),
+        cmocka_unit_test(what_was_made_ahead_is_ready_when_it_listens),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,11 +17,12 @@
 #include <synor/base/str.h>
 #include <synor/base/tree.h>
 
-#define TRIAL_NAME   "probe-saved" /* swept as trials are */
-#define LOAD_MS      120000        /* as long as an instance may take to be ready */
-#define LOOK_MS      20
-#define UNUSED_MS    (INT64_C(24) * 3600 * 1000)
-#define SNAPSHOT_ENV "SYNOR_SNAPSHOT=1"
+#define FIRST_CALLS_MS 250           /* what is ready now has the processor to itself for so long */
+#define TRIAL_NAME     "probe-saved" /* swept as trials are */
+#define LOAD_MS        120000        /* as long as an instance may take to be ready */
+#define LOOK_MS        20
+#define UNUSED_MS      (INT64_C(24) * 3600 * 1000)
+#define SNAPSHOT_ENV   "SYNOR_SNAPSHOT=1"
 
 struct agt_saving *
 agt_saving_free(struct agt_saving *saving)
@@ -274,6 +275,8 @@ see_to(struct agt_saving *saving)
     struct syn_agent *agent = saving->agent;
     char image[AGT_PATH_MAX];
 
+    if (!agt_sleep(agent, NULL, FIRST_CALLS_MS))
+        return;
     (void)snprintf(image, sizeof(image), "%s/snapshots/%s/image", agent->data_dir, saving->key);
     if (access(image, F_OK) != 0)
         make_and_tell(saving);

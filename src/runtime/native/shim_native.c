@@ -145,6 +145,7 @@ tool_signal(struct shim *shim, int signo)
 
     (void)snprintf(number, sizeof(number), "%d", signo);
     syn_tool_begin(&args, shim->dir_path, &shim->plan);
+    args.commands = shim->plan.gvisor;
     syn_tool_add(&args, "kill");
     syn_tool_add(&args, shim->plan.name);
     syn_tool_add(&args, number);
@@ -177,6 +178,7 @@ tool_go_on(struct shim *shim)
     if (shim->plan.ahead == SYN_AHEAD_PROGRAM)
         return ring(shim);
     syn_tool_begin(&args, shim->dir_path, &shim->plan);
+    args.commands = shim->plan.gvisor;
     syn_tool_add(&args, "restore");
     syn_tool_add(&args, "--detach");
     syn_tool_add(&args, "--bundle");
@@ -198,6 +200,7 @@ tool_save(struct shim *shim)
     struct syn_tool_args args;
 
     syn_tool_begin(&args, shim->dir_path, &shim->plan);
+    args.commands = shim->plan.gvisor;
     syn_tool_add(&args, "checkpoint");
     syn_tool_add(&args, "--compression=none");
     syn_tool_add_path(&args, "--image-path=", shim->dir_path, SYN_DIR_SAVING);
@@ -282,6 +285,7 @@ delete_container(struct shim *shim)
     int64_t deadline = syn_shim_mono_ms() + TOOL_DELETE_MS;
 
     syn_tool_begin(&args, shim->dir_path, &shim->plan);
+    args.commands = shim->plan.gvisor;
     syn_tool_add(&args, "delete");
     syn_tool_add(&args, "--force");
     syn_tool_add(&args, shim->plan.name);

@@ -14,7 +14,8 @@ struct syn_tool_args {
     size_t count;
     char paths[4][SYN_INSTANCE_PATH_MAX + 128];
     size_t paths_count;
-    int in; /* its descriptor 0; -1: /dev/null */
+    int in;        /* its descriptor 0; -1: /dev/null */
+    bool commands; /* it commands a sandbox that is there, and starts none */
 };
 
 /** "runc --root DIR/oci --log DIR/runtime.log ..." without a verb. */

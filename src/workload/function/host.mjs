@@ -21,6 +21,7 @@ const TIMER_MAX = 2 ** 31 - 1; // longer ones fire at once
 const WAITS = '/synor/scratch/.snapshot-waits'; // made by who waits to be saved, or says why not to
 const RESUME = '/synor/scratch/.snapshot-resume'; // the word for who was restored
 const RENEW = '/synor/renew.node';
+const EMPTY_WASM = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
 const NAMES = ['.mjs', '.js', '.cjs', '/index.mjs', '/index.js', '/index.cjs'];
 
 const say = (text) => process.stderr.write(`${text}\n`);
@@ -397,7 +398,9 @@ const prepareToBeSaved = async () => {
   const renewAll = () => {
     module.exports();
     renew();
-    stat('/', () => {}); // what the threads did for files is told with the next that they do
+    // What other threads did meanwhile, for files or for V8, is told with the next that they do.
+    stat('/', () => {});
+    void WebAssembly.compile(EMPTY_WASM).catch(() => {});
   };
   return { why, renew: renewAll };
 };

@@ -8,8 +8,8 @@
  * The event loop gets another epoll instance, as after a fork. gVisor's, when it is restored, may
  * tell of sockets that were closed before it was saved; libuv knows them by their numbers, which
  * new connections have, and takes what it is told for those's end (of 360 first calls on a loaded
- * machine, 70 were closed unanswered). What other threads asked the loop to wake for may be
- * forgotten by that, so whoever can ask is woken once; one without cause is harmless.
+ * machine, 70 were closed unanswered). What other threads asked the loop to wake for meanwhile is
+ * forgotten by that: host.mjs gives them something to do, and what they did is told with it.
  *
  * What it calls is the program's that loads it, of whatever OpenSSL and libuv that was built with.
  * It needs no headers of Node: it uses a few functions of Node-API and libuv that stay as they are.
@@ -18,15 +18,12 @@
 #include <sys/random.h>
 
 #define FRESH_BYTES 64
-#define UV_ASYNC    1 /* of uv_handle_type */
 
 struct napi_env;
 struct napi_value;
 struct napi_info;
 struct uv_loop;
-struct uv_handle;
 typedef struct napi_value *(*napi_callback)(struct napi_env *env, struct napi_info *info);
-typedef void (*uv_walk_cb)(struct uv_handle *handle, void *arg);
 
 extern void RAND_add(const void *bytes, int count, double entropy) __attribute__((weak));
 extern int RAND_status(void) __attribute__((weak));
@@ -37,9 +34,6 @@ extern int napi_throw_error(struct napi_env *env, const char *code, const char *
     __attribute__((weak));
 extern int napi_get_uv_event_loop(struct napi_env *env, struct uv_loop **ret) __attribute__((weak));
 extern int uv_loop_fork(struct uv_loop *loop) __attribute__((weak));
-extern void uv_walk(struct uv_loop *loop, uv_walk_cb each, void *arg) __attribute__((weak));
-extern int uv_handle_get_type(const struct uv_handle *handle) __attribute__((weak));
-extern int uv_async_send(struct uv_handle *handle) __attribute__((weak));
 
 /** What Node calls when it has loaded the module. */
 __attribute__((visibility("default"))) struct napi_value *
@@ -64,14 +58,6 @@ reseed(void)
     return RAND_status() == 1 ? NULL : "OpenSSL's generator was not seeded";
 }
 
-static void
-wake(struct uv_handle *handle, void *arg)
-{
-    (void)arg;
-    if (uv_handle_get_type(handle) == UV_ASYNC)
-        (void)uv_async_send(handle);
-}
-
 static const char *
 renew_loop(struct napi_env *env)
 {
@@ -79,10 +65,7 @@ renew_loop(struct napi_env *env)
 
     if (napi_get_uv_event_loop(env, &loop) != 0)
         return "Node has no event loop";
-    if (uv_loop_fork(loop) != 0)
-        return "the event loop was not made anew";
-    uv_walk(loop, wake, NULL);
-    return NULL;
+    return uv_loop_fork(loop) == 0 ? NULL : "the event loop was not made anew";
 }
 
 static struct napi_value *
@@ -106,8 +89,7 @@ napi_register_module_v1(struct napi_env *env, struct napi_value *exports)
         return NULL;
     if (RAND_add == NULL || RAND_status == NULL)
         return refuse(env, "OpenSSL cannot be seeded");
-    if (napi_get_uv_event_loop == NULL || uv_loop_fork == NULL || uv_walk == NULL ||
-        uv_handle_get_type == NULL || uv_async_send == NULL)
+    if (napi_get_uv_event_loop == NULL || uv_loop_fork == NULL)
         return refuse(env, "its event loop cannot be made anew");
     return napi_create_function(env, "renew", sizeof("renew") - 1, renew, NULL, &function) == 0
                ? function
