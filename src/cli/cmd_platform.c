@@ -61,6 +61,7 @@
     {"gpu-sharing", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "off|time-slice|mps", "off", "Let jobs have shares of one GPU"}, \
     {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}, \
     {"allow-namespace-sandbox", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Run functions that chose it forked, on this kernel"}, \
+    {"warm-pool", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "on|off", "on", "Sandboxes made ahead, for functions that start"}, \
     {"runtime", 0, "DRIVER", SYN_CLI_TEXT, 0, 0, false, false, "native|container", "native", "What runs instances: runc and gVisor, or containerd first"}, \
     {"containerd", 0, "SOCKET", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the node's own", "Containerd that is there, as /run/containerd/containerd.sock"}, \
     {"instance-dns", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "forward|own|off", "forward", "Names for services: theirs and others', theirs alone, none"}, \
@@ -412,6 +413,7 @@ start(struct syn_cli *cli, bool with_agent)
     up.labels = words.labels;
     up.bandwidth_bps = words.bandwidth_bps;
     up.namespace_sandbox = syn_cli_has(cli, "allow-namespace-sandbox");
+    up.nothing_ahead = syn_str_eq(syn_cli_text(cli, "warm-pool", "on"), "off");
     up.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     up.mps_pipes = words.mps_pipes;
     up.dns = syn_cli_text(cli, "instance-dns", NULL);
@@ -485,6 +487,7 @@ run_agent(struct syn_cli *cli)
     agent.labels = words.labels;
     agent.bandwidth_bps = words.bandwidth_bps;
     agent.namespace_sandbox = syn_cli_has(cli, "allow-namespace-sandbox");
+    agent.nothing_ahead = syn_str_eq(syn_cli_text(cli, "warm-pool", "on"), "off");
     agent.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     agent.mps_pipes = words.mps_pipes;
     agent.dns = syn_cli_text(cli, "instance-dns", NULL);

@@ -208,6 +208,7 @@ start_agent(void *arg)
                                         .bandwidth_bps = given->bandwidth_bps,
                                         .offer = given->offer,
                                         .namespace_sandbox = given->namespace_sandbox,
+                                        .nothing_ahead = given->nothing_ahead,
                                         .gpu_sharing = given->gpu_sharing,
                                         .mps_pipes = given->mps_pipes,
                                         .driver = given->runtime,

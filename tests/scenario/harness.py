@@ -5,6 +5,7 @@ Each gets the file's one Platform: a private data folder and socket, a daemon of
 daemon starts is ended by the platform's own means; then nothing may be left of it: no process,
 mount, loop device or cgroup. A case skips with a reason where the machine cannot run it.
 """
+import contextlib
 import http.client
 import importlib.machinery
 import importlib.util
@@ -297,16 +298,19 @@ class Platform:
         wait_until("the agent destroys what has ended", 30,
                    lambda: not self.instance_folders())
 
+    def taken_sandboxes(self):
+        """Names of those that were made ahead, by the instance that took them."""
+        found = {}
+        for path in self.home.glob("agent/jobs/*/run"):
+            with contextlib.suppress(FileNotFoundError):
+                found[path.parent.name] = path.read_text()
+        return found
+
     def instance_folders(self):
         """Of instances that are there, also those in sandboxes that were made ahead."""
-        found = [path.name for path in self.home.glob("agent/instances/*")]
-        for path in self.home.glob("agent/jobs/*/run"):
-            try:
-                taken = (self.home / "agent" / "spares" / path.read_text()).exists()
-            except FileNotFoundError:
-                continue
-            found += [path.parent.name] if taken else []
-        return found
+        spares = self.home / "agent" / "spares"
+        return [path.name for path in self.home.glob("agent/instances/*")] + [
+            instance for instance, name in self.taken_sandboxes().items() if (spares / name).exists()]
 
     def processes(self):
         """Processes with our home on the command line or as SYNOR_HOME, without the daemon."""

@@ -169,7 +169,7 @@ def a_secret_that_was_changed_is_in_no_snapshot(p):
 def sandboxes(p):
     """Those made ahead that instances took, and those that wait."""
     there = {path.name for path in (p.home / "agent" / "spares").iterdir()}
-    taken = {path.read_text() for path in (p.home / "agent" / "jobs").glob("*/run")}
+    taken = set(p.taken_sandboxes().values())
     return there & taken, there - taken
 
 

@@ -74,7 +74,7 @@ def deploy(p, name, main=MAIN, *options, runtime="python3", files=()):
 def sandboxes(p):
     """Those made ahead that instances took, and those that wait or are being made."""
     there = {path.name for path in (p.home / "agent" / "spares").iterdir()}
-    taken = {path.read_text() for path in (p.home / "agent" / "jobs").glob("*/run")}
+    taken = set(p.taken_sandboxes().values())
     return there & taken, there - taken
 
 
@@ -185,6 +185,14 @@ def what_waits_ends_when_the_agent_is_killed(p):
     check(not sandboxes(p)[0] | (sandboxes(p)[1] & (before | taken)), sandboxes(p))
 
 
+def see_metrics(p, program):
+    node = p.wait_node()["id"]
+    lines = p.http("GET", "/metrics")[2].decode().splitlines()
+    for name in (f'synor_node_pool_waiting{{node="{node}",program="{program}"}} ',
+                 f'synor_node_pool_bytes{{node="{node}"}} '):
+        equal([int(line.split()[1]) > 0 for line in lines if line.startswith(name)], [True], lines)
+
+
 @case
 def node_waits_too(p):
     need_pool(p)
@@ -195,11 +203,26 @@ def node_waits_too(p):
     equal(record(p, "script", cold["instance"])["way"], "cold")
     asleep(p)
     waiting(p, "node")
+    see_metrics(p, "node")
     pooled = request("/script/")
     equal(record(p, "script", pooled["instance"])["way"], "pool")
     for key in pooled:
         if key != "instance":
             equal(pooled[key], cold[key], key, pooled, cold)
+
+
+@case
+def a_provider_can_do_without(p):
+    need_pool(p)
+    asleep(p)
+    p.stop()
+    p.options += ["--warm-pool", "off"]
+    p.start()
+    p.wait_node()
+    for _ in range(2):
+        equal(record(p, "one", request("/one/")["instance"])["way"], "cold")
+        asleep(p)
+    equal(sandboxes(p), (set(), set()))
 
 
 @case

@@ -429,6 +429,7 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
     if (options->runtime != NULL)
         agent->runtimes[0] = *options->runtime;
     agent->namespace_sandbox = options->namespace_sandbox;
+    agent->nothing_ahead = options->nothing_ahead;
     agent->wants_container =
         syn_str_eq(options->driver != NULL ? options->driver : "", "container");
     (void)syn_str_copy(agent->containerd, sizeof(agent->containerd),

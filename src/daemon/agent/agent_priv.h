@@ -140,6 +140,7 @@ struct syn_agent {
     bool container_away;                       /* the heartbeat's: it was told so */
     char containerd[AGT_PATH_MAX];             /* "unix:PATH" of one that is there; "": our own */
     bool namespace_sandbox;                    /* --allow-namespace-sandbox */
+    bool nothing_ahead;                        /* --warm-pool off */
     struct syn_forked *forked;                 /* NULL: zygotes have nothing to do here */
     char namespace_missing[232];               /* why, though it is allowed; "": not so */
     size_t slots;                              /* in use of what follows: see runtimes.c */

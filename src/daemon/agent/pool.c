@@ -529,7 +529,8 @@ agt_pool_start(struct agt_instance *instance, const json_t *doc, struct agt_wish
 
     if (kind == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a start");
-    if (instance->runtime.ops->create == NULL || !agt_pool_kind_of(wish, instance->made_by, kind))
+    if (instance->agent->nothing_ahead || instance->runtime.ops->create == NULL ||
+        !agt_pool_kind_of(wish, instance->made_by, kind))
         return AGT_START_CANNOT;
     kind->runtime = instance->runtime;
     if (!ask(instance, kind, &spare) || !agt_spare_give(instance, &spare))

@@ -130,6 +130,8 @@ may_make(struct syn_agent *agent, const char *key)
     size_t same = 0, oldest = AGT_SPARES_MAX;
     bool room;
 
+    if (agent->nothing_ahead)
+        return false;
     (void)pthread_mutex_lock(&agent->lock);
     for (size_t i = 0; i < saved->spares_count; i++) {
         if (syn_str_eq(saved->spares[i].key, key))

@@ -93,6 +93,63 @@ collect(void *arg)
                 self.ru_utime.tv_usec + self.ru_stime.tv_usec);
 }
 
+/* --- of nodes: they come and go, so no series is kept for one ----------------------------------
+ */
+
+struct node_metric {
+    struct syn_buf *out;
+    const char *name;
+    bool by_program;
+};
+
+/* Nodes say what they like. */
+static bool
+is_label(const char *text)
+{
+    return *text != '\0' && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-") == strlen(text);
+}
+
+static int
+write_pool(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    const struct node_metric *metric = arg;
+    json_t *pool = syn_json_at(doc, "status.pool"), *count;
+    const char *program, *node = syn_json_str(doc, "id", "");
+
+    (void)key;
+    (void)revision;
+    (void)err;
+    if (pool != NULL && !metric->by_program)
+        syn_buf_addf(metric->out, "%s{node=\"%s\"} %lld\n", metric->name, node,
+                     (long long)syn_json_i64(pool, "bytes", 0));
+    json_object_foreach (metric->by_program ? json_object_get(pool, "waiting") : NULL, program,
+                         count)
+        if (is_label(program))
+            syn_buf_addf(metric->out, "%s{node=\"%s\",program=\"%s\"} %lld\n", metric->name, node,
+                         program, (long long)json_integer_value(count));
+    return SYN_OK;
+}
+
+void
+srv_node_metrics(struct syn_server *server, struct syn_buf *out)
+{
+    static const struct {
+        const char *name, *help;
+        bool by_program;
+    } rows[] = {
+        {"synor_node_pool_waiting", "Interpreters that wait on a node for functions.", true},
+        {"synor_node_pool_bytes", "Memory that they hold.", false},
+    };
+
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct node_metric metric = {out, rows[i].name, rows[i].by_program};
+
+        syn_buf_addf(out, "# HELP %s %s\n# TYPE %s gauge\n", rows[i].name, rows[i].help,
+                     rows[i].name);
+        (void)!srv_each(server, "node/", write_pool, &metric, NULL);
+    }
+}
+
 int
 srv_gauges_open(struct syn_server *server, struct syn_err *err)
 {

@@ -936,6 +936,8 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_function_key_routes, srv_function_token_routes, srv_invoke_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
+/** Metrics of nodes, as Prometheus reads them (gauges.c). Blocks: reads the nodes. */
+void srv_node_metrics(struct syn_server *server, struct syn_buf *out);
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);
 SYN_MUST int srv_openapi_build(struct syn_server *server, json_t **ret_doc, struct syn_err *err);

@@ -76,6 +76,7 @@ get_metrics(struct syn_http_req *req, void *ctx, struct syn_err *err)
         srv_gateway_metrics(server, &out);
         srv_certificate_metrics(server, &out);
         srv_mesh_metrics(server, &out);
+        srv_node_metrics(server, &out);
         rc = syn_buf_ok(&out, err);
     }
     return rc < 0 ? rc

@@ -42,6 +42,7 @@ struct syn_cli_up {
     bool log_json;
     bool webhook_private;   /* functions may tell their ends to private networks */
     bool namespace_sandbox; /* its provider allows it */
+    bool nothing_ahead;     /* no sandboxes are made ahead for functions */
     bool with_agent;        /* up: true; server: false */
     int ready_fd;           /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
 };
@@ -65,6 +66,7 @@ struct syn_cli_agent {
     const char *log_level;
     int64_t cache_bytes_max; /* of content on disk; 0: the default */
     bool namespace_sandbox;  /* its provider allows it */
+    bool nothing_ahead;      /* no sandboxes are made ahead for functions */
     bool log_json;
 };
 

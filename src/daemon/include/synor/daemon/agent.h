@@ -26,6 +26,7 @@ struct syn_agent_options {
                          server is reached, at a port of its own. Kept */
     const char *name; /* host name */
     int64_t cache_bytes_max; /* of content kept on disk; 0: half of the file system */
+    bool nothing_ahead;      /* no sandboxes are made before functions ask for them */
     bool namespace_sandbox;  /* isolation `namespace` may be used: zygotes fork functions */
     const char *driver;      /* "native" or "container": what runs instances first; NULL: native */
     const char *containerd;  /* "unix:PATH" of one that is there; NULL: the driver's own */

@@ -38,6 +38,7 @@ struct syn_daemon_options {
     bool insecure;
     bool log_json;
     bool webhook_private;   /* as server.h has it */
+    bool nothing_ahead;     /* of the node, likewise */
     bool namespace_sandbox; /* of the node: agent.h says what for */
     bool with_agent;        /* the server brings its own agent */
     int ready_fd;           /* gets "ready\n", or "error: ...\n"; -1: nobody waits */
