@@ -57,6 +57,18 @@ value_of(const struct syn_run *run, const char *name, char out[64])
     (void)snprintf(out, 64, "%.*s", (int)strcspn(at + strlen(name), "\n"), at + strlen(name));
 }
 
+/* What waits may be frozen: whatever comes next ends that. */
+static void
+freeze(struct syn_run *run)
+{
+    struct syn_err err = {0};
+    int rc = syn_suite->runtime.ops->freeze == NULL ? SYN_E_UNSUPPORTED
+                                                    : CALL(freeze, run->instance, &err);
+
+    if (rc != SYN_E_UNSUPPORTED)
+        assert_done(rc, &err);
+}
+
 /* Go on from `folder`, in a sandbox that was made ahead perhaps, to the end. */
 static void
 restore(struct syn_run *run, const char *folder, const char *word, bool ahead)
@@ -75,6 +87,7 @@ restore(struct syn_run *run, const char *folder, const char *word, bool ahead)
     assert_done(CALL(create, run->instance, &err), &err);
     assert_done(CALL(poll, run->instance, &status, &err), &err);
     assert_int_equal(status.state, SYN_INSTANCE_PREPARED);
+    freeze(run);
     spec.resume = word;
     spec.resume_len = strlen(word);
     assert_done(CALL(go_on, run->instance, &spec, &err), &err);
@@ -146,6 +159,13 @@ syn_suite_damaged_does_not_start(void **state)
     syn_run_prepare(&run, &spec); /* one that nobody starts */
     assert_done(CALL(create, run.instance, &err), &err);
     assert_int_equal(access(folder, F_OK), -1);
+    freeze(&run);
+    syn_run_end(&run);
+    syn_run_prepare(&run, &spec); /* one that is stopped */
+    assert_done(CALL(create, run.instance, &err), &err);
+    freeze(&run);
+    assert_done(CALL(stop, run.instance, 0, &err), &err);
+    syn_run_await(&run);
     syn_run_end(&run);
 }
 
@@ -182,6 +202,7 @@ await(struct syn_run *run, struct syn_instance_spec *spec)
     }
     assert_done(CALL(poll, run->instance, &status, &err), &err);
     assert_int_equal(status.state, SYN_INSTANCE_PREPARED);
+    freeze(run);
     return true;
 }
 

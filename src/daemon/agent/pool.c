@@ -306,7 +306,11 @@ make(struct syn_agent *agent, const struct agt_pool_kind *kind, struct agt_spare
     rc = spare->runtime.ops->prepare(spare->runtime.self, &spec, &spare->handle, err);
     if (rc == SYN_OK)
         rc = spare->runtime.ops->create(spare->runtime.self, spare->handle, err);
-    return rc < 0 ? rc : await_word(agent, spare, err);
+    if (rc == SYN_OK)
+        rc = await_word(agent, spare, err);
+    if (rc == SYN_OK)
+        agt_spare_freeze(spare);
+    return rc;
 }
 
 /* False when it could not be made, which is not tried again for a while. */

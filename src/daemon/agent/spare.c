@@ -163,6 +163,17 @@ agt_spare_name(const struct syn_agent *agent, struct agt_spare *spare, char *dir
     spec->hostname = AGT_SAVED_HOST;
 }
 
+void
+agt_spare_freeze(struct agt_spare *spare)
+{
+    const struct syn_runtime_ops *ops = spare->runtime.ops;
+    struct syn_err err = {0};
+
+    if (ops->freeze != NULL && ops->freeze(spare->runtime.self, spare->handle, &err) < 0 &&
+        err.code != SYN_E_UNSUPPORTED)
+        syn_log_err(SYN_LOG_WARN, "spare.not-frozen", &err);
+}
+
 static int
 make_one(struct agt_saving *saving, const char *image, struct syn_err *err)
 {
@@ -182,6 +193,8 @@ make_one(struct agt_saving *saving, const char *image, struct syn_err *err)
     if (rc < 0)
         return rc;
     rc = spare.runtime.ops->create(spare.runtime.self, spare.handle, err);
+    if (rc == SYN_OK)
+        agt_spare_freeze(&spare);
     spare.made_ms = syn_mono_ms(agent->world);
     (void)pthread_mutex_lock(&agent->lock);
     if (rc == SYN_OK && !atomic_load(&agent->stop) && agent->saved.spares_count < AGT_SPARES_MAX) {

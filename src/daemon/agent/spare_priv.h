@@ -8,6 +8,8 @@
 SYN_MUST bool agt_spare_give(struct agt_instance *instance, const struct agt_spare *spare);
 /** End one that nobody else has. Blocks. */
 void agt_spare_destroy(const struct syn_agent *agent, struct agt_spare *spare);
+/** It waits now, and takes no processor time where that can be had. */
+void agt_spare_freeze(struct agt_spare *spare);
 /** Its id and folder (into dir[AGT_PATH_MAX]), and its name in there, in `spec`. */
 void agt_spare_name(const struct syn_agent *agent, struct agt_spare *spare, char *dir,
                     struct syn_instance_spec *spec);

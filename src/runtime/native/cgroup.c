@@ -11,6 +11,7 @@
  *    memory limit  memory.limit_in_bytes + memsw        memory.max, memory.swap.max
  *    oom kills     memory.oom_control oom_kill          memory.events oom_kill
  *    pids          pids.max, pids.events max            the same
+ *    frozen        freezer.state                        cgroup.freeze
  *
  * The container tools join their processes to the group made here and leave limits alone. The group
  * outlives the container, so that its counters can be read after the last process is gone. */
@@ -432,12 +433,16 @@ syn_cgroup_pids(const struct syn_cgroup_layout *layout, const char *name, int *o
     return 0;
 }
 
-static void
-freeze(const struct syn_cgroup_layout *layout, const char *name, bool on)
+int
+syn_cgroup_freeze(const struct syn_cgroup_layout *layout, const char *name, bool on,
+                  struct syn_err *err)
 {
     if (layout->freezer >= 0)
-        (void)set_value(layout, layout->freezer, name, "freezer.state", on ? "FROZEN" : "THAWED",
-                        NULL);
+        return set_value(layout, layout->freezer, name, "freezer.state", on ? "FROZEN" : "THAWED",
+                         err);
+    if (layout->unified >= 0)
+        return set_value(layout, -1, name, "cgroup.freeze", on ? "1" : "0", err);
+    return SYN_FAIL(err, SYN_E_UNSUPPORTED, "nothing here freezes processes");
 }
 
 /* SIGKILL a batch. Those that are frozen die once they are thawed. */
@@ -509,10 +514,10 @@ kill_group(const struct syn_cgroup_layout *layout, const char *name, struct syn_
             return SYN_OK;
         (void)set_value(layout, -1, name, "cgroup.kill", "1", NULL);
         /* A frozen group cannot fork while the list is worked through. */
-        freeze(layout, name, true);
+        (void)!syn_cgroup_freeze(layout, name, true, NULL);
         count = syn_cgroup_pids(layout, name, pids, SYN_LEN(pids));
         kill_batch(pids, fds, count);
-        freeze(layout, name, false);
+        (void)!syn_cgroup_freeze(layout, name, false, NULL);
         await_batch(fds, count);
     }
     return SYN_FAIL(err, SYN_E_IO, "processes of cgroup %s do not end", name);

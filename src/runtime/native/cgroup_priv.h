@@ -78,6 +78,10 @@ int syn_cgroup_watch_pids(const struct syn_cgroup_layout *layout, const char *na
 /** The pids in the group itself. Returns how many were stored. */
 size_t syn_cgroup_pids(const struct syn_cgroup_layout *layout, const char *name, int *out,
                        size_t max);
+/** Its processes get no time until they are thawed, or killed. Returns 0; UNSUPPORTED; NOTFOUND;
+ * IO. */
+SYN_MUST int syn_cgroup_freeze(const struct syn_cgroup_layout *layout, const char *name, bool on,
+                               struct syn_err *err);
 /** Kill every process in it and below it and wait for their end. Blocks: until they are gone, at
  * most 10 s. */
 SYN_MUST int syn_cgroup_kill(const struct syn_cgroup_layout *layout, const char *name,

@@ -1,5 +1,13 @@
 #include "cgroup_priv.h"
 
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <synor/base/str.h>
 #include <synor/base/test.h>
 
@@ -79,6 +87,76 @@ absent_groups_read_as_zero(void **state)
     assert_done(syn_cgroup_destroy(&layout, "/synor/x", &err), &err);
 }
 
+/* Counts until it is killed, in the group. */
+static pid_t
+count_in(const struct syn_cgroup_layout *layout, const char *name, volatile atomic_ullong *count)
+{
+    int doors[SYN_CGROUP_MOUNTS_MAX];
+    size_t doors_count = 0;
+    struct syn_err err;
+    pid_t pid;
+
+    assert_done(syn_cgroup_doors(layout, name, doors, SYN_LEN(doors), &doors_count, &err), &err);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (size_t i = 0; i < doors_count; i++)
+            if (write(doors[i], "0", 1) != 1)
+                _exit(1);
+        for (;;)
+            atomic_fetch_add(count, 1);
+    }
+    for (size_t i = 0; i < doors_count; i++)
+        (void)close(doors[i]);
+    return pid;
+}
+
+/* Does it count, within a while; or, of one that is frozen, for a while? */
+static bool
+counts(volatile atomic_ullong *count, int rounds)
+{
+    unsigned long long before = atomic_load(count);
+
+    for (int i = 0; i < rounds && atomic_load(count) == before; i++)
+        (void)poll(NULL, 0, 10);
+    return atomic_load(count) != before;
+}
+
+static void
+what_is_frozen_gets_no_time(void **state)
+{
+    const struct syn_cgroup_limits none = {.cpu_millicores = 0};
+    struct syn_cgroup_layout layout;
+    volatile atomic_ullong *count;
+    char name[64];
+    struct syn_err err = {0};
+    pid_t pid;
+
+    (void)state;
+    (void)snprintf(name, sizeof(name), "/synor/test-freeze-%d", (int)getpid());
+    if (syn_cgroup_layout_read(&layout, &err) < 0 ||
+        syn_cgroup_create(&layout, name, &none, &err) < 0) {
+        print_message("# no control groups here: %s\n", err.msg);
+        skip();
+    }
+    count = mmap(NULL, sizeof(*count), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(count != MAP_FAILED);
+    pid = count_in(&layout, name, count);
+    assert_true(counts(count, 6000));
+    assert_done(syn_cgroup_freeze(&layout, name, true, &err), &err);
+    while (counts(count, 5)) /* it takes a moment */
+        continue;
+    assert_false(counts(count, 20));
+    assert_done(syn_cgroup_freeze(&layout, name, false, &err), &err);
+    assert_true(counts(count, 6000));
+    assert_done(syn_cgroup_freeze(&layout, name, true, &err), &err);
+    assert_done(syn_cgroup_destroy(&layout, name, &err), &err); /* frozen as it is */
+    (void)waitpid(pid, NULL, 0);
+    assert_code(syn_cgroup_freeze(&layout, name, true, &err), SYN_E_NOTFOUND, &err);
+    (void)munmap((void *)(uintptr_t)count, sizeof(*count));
+}
+
 int
 main(void)
 {
@@ -86,6 +164,7 @@ main(void)
         cmocka_unit_test(layouts_are_recognised),
         cmocka_unit_test(missing_controllers_are_named),
         cmocka_unit_test(absent_groups_read_as_zero),
+        cmocka_unit_test(what_is_frozen_gets_no_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -365,6 +365,22 @@ native_create(void *self, struct syn_instance *instance, struct syn_err *err)
     return native_start(self, instance, err);
 }
 
+static int
+set_frozen(const struct syn_instance *instance, bool on, struct syn_err *err)
+{
+    struct syn_cgroup_layout layout;
+    int rc = syn_cgroup_layout_read(&layout, err);
+
+    return rc < 0 ? rc : syn_cgroup_freeze(&layout, instance->plan.cgroup, on, err);
+}
+
+static int
+native_freeze(void *self, struct syn_instance *instance, struct syn_err *err)
+{
+    (void)self;
+    return set_frozen(instance, true, err);
+}
+
 /* What was not known of it when it was made: whose it is, and what that one wants. */
 static int
 give_late(const struct syn_native *native, struct syn_instance *instance,
@@ -392,6 +408,7 @@ native_go_on(void *self, struct syn_instance *instance, const struct syn_instanc
     scratch = openat(instance->dir, SYN_DIR_SCRATCH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (scratch < 0)
         return SYN_FAIL_SYS(err, errno, "opening the scratch space of %s", instance->plan.id);
+    (void)!set_frozen(instance, false, NULL); /* where it could be frozen */
     if (instance->plan.ahead == SYN_AHEAD_PROGRAM)
         rc = give_late(self, instance, spec, err);
     if (rc == SYN_OK)
@@ -447,6 +464,8 @@ native_stop(void *self, struct syn_instance *instance, int64_t grace_ms, struct 
     int rc;
 
     (void)self;
+    if (instance->plan.ahead != 0)
+        (void)!set_frozen(instance, false, NULL);
     if (grace_ms >= 0)
         (void)snprintf(request, sizeof(request), "stop %lld",
                        (long long)SYN_MIN(grace_ms, INT64_MAX / 8));
@@ -600,6 +619,7 @@ static const struct syn_runtime_ops native_ops = {
     .exec = native_exec,
     .checkpoint = native_checkpoint,
     .create = native_create,
+    .freeze = native_freeze,
     .go_on = native_go_on,
     .held_bytes = native_held_bytes,
     .paths = native_paths,

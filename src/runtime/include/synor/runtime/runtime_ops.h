@@ -295,6 +295,10 @@ struct syn_runtime_ops {
     /** Make the sandbox of one that was prepared `ahead`, which is still PREPARED then. Optional,
      *  with the next: NULL for a driver that cannot. Blocks and returns as start(). */
     int (*create)(void *self, struct syn_instance *instance, struct syn_err *err);
+    /** One that waits, its program too if it has one, takes no processor time until go_on(), stop()
+     *  or destroy(): an idle sandbox of gVisor takes some 2 % of a core. Optional. Returns 0;
+     *  UNSUPPORTED: it goes on taking some; IO. */
+    int (*freeze)(void *self, struct syn_instance *instance, struct syn_err *err);
     /** Start one that was created. With `restore` it goes on from its snapshot; of `spec` that
      *  counts which has come to be known since: `resume`, which is in SYN_SNAPSHOT_RESUME then. One
      *  whose program waits gets that word, too, and of `spec` its limits, its account, where names
