@@ -197,14 +197,14 @@ hash_file(const char *folder, const char *name, char out[2 * SYN_SHA256_LEN + 1]
 }
 
 int
-agt_saved_seal(const char *folder, const char *sandbox, struct syn_err *err)
+agt_saved_seal(const char *folder, const char *sandbox, const char *service, struct syn_err *err)
 {
     char path[AGT_PATH_MAX], hex[2 * SYN_SHA256_LEN + 1];
     json_t *hashes = json_object();
     SYN_JSON(manifest);
     SYN_BUF(text);
-    int rc = syn_json_pack(&manifest, err, "{s:i, s:s, s:o}", "format", FORMAT, "sandbox", sandbox,
-                           "files", hashes);
+    int rc = syn_json_pack(&manifest, err, "{s:i, s:s, s:s, s:o}", "format", FORMAT, "sandbox",
+                           sandbox, "service", service, "files", hashes);
 
     for (size_t i = 0; i < SYN_LEN(files) && rc == SYN_OK; i++) {
         rc = hash_file(folder, files[i], hex, err);
@@ -219,18 +219,34 @@ agt_saved_seal(const char *folder, const char *sandbox, struct syn_err *err)
     return agt_replace_file(path, text.data, text.len, err);
 }
 
-int
-agt_saved_verify(const char *folder, const char *sandbox, struct syn_err *err)
+static int
+read_manifest(const char *folder, json_t **ret, struct syn_err *err)
 {
-    char path[AGT_PATH_MAX], hex[2 * SYN_SHA256_LEN + 1];
-    SYN_JSON(manifest);
+    char path[AGT_PATH_MAX];
     SYN_BUF(text);
     int rc;
 
     (void)snprintf(path, sizeof(path), "%.900s/" AGT_CACHE_MANIFEST, folder);
     rc = syn_secret_file_read(path, &text, err);
-    if (rc == SYN_OK)
-        rc = syn_json_parse_object(text.data, text.len, &manifest, err);
+    return rc < 0 ? rc : syn_json_parse_object(text.data, text.len, ret, err);
+}
+
+bool
+agt_saved_is_of(const char *folder, const char *service)
+{
+    SYN_JSON(manifest);
+
+    return read_manifest(folder, &manifest, NULL) == SYN_OK &&
+           syn_str_eq(syn_json_str(manifest, "service", ""), service);
+}
+
+int
+agt_saved_verify(const char *folder, const char *sandbox, struct syn_err *err)
+{
+    char hex[2 * SYN_SHA256_LEN + 1];
+    SYN_JSON(manifest);
+    int rc = read_manifest(folder, &manifest, err);
+
     if (rc == SYN_OK && (syn_json_i64(manifest, "format", 0) != FORMAT ||
                          !syn_str_eq(syn_json_str(manifest, "sandbox", ""), sandbox)))
         rc = SYN_FAIL(err, SYN_E_CORRUPT, "it is of another sandbox");

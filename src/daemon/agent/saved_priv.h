@@ -74,8 +74,11 @@ SYN_MUST int agt_saved_word(const struct agt_wish *wish, struct syn_buf *out, st
  *  why[AGT_SAVED_WORD_MAX]. */
 bool agt_saved_waits(const struct syn_instance_paths *paths, char *why);
 struct agt_saving *agt_saving_free(struct agt_saving *saving);
-/** Write the manifest of the files in FOLDER/image. */
-SYN_MUST int agt_saved_seal(const char *folder, const char *sandbox, struct syn_err *err);
+/** Write the manifest of the files in FOLDER/image, a snapshot of an instance of `service`. */
+SYN_MUST int agt_saved_seal(const char *folder, const char *sandbox, const char *service,
+                            struct syn_err *err);
+/** Does its manifest say so? */
+bool agt_saved_is_of(const char *folder, const char *service);
 /** Are the files in FOLDER/image what the manifest says? CORRUPT, NOTFOUND, IO. */
 SYN_MUST int agt_saved_verify(const char *folder, const char *sandbox, struct syn_err *err);
 

@@ -73,7 +73,10 @@ damage_is_found(void **state)
         bench_put(bench, path, names[i], strlen(names[i]));
     }
     assert_code(agt_saved_verify(folder, "v1", &err), SYN_E_NOTFOUND, &err);
-    assert_done(agt_saved_seal(folder, "v1", &err), &err);
+    assert_false(agt_saved_is_of(folder, "svc-1"));
+    assert_done(agt_saved_seal(folder, "v1", "svc-1", &err), &err);
+    assert_true(agt_saved_is_of(folder, "svc-1"));
+    assert_false(agt_saved_is_of(folder, "svc-2"));
     assert_done(agt_saved_verify(folder, "v1", &err), &err);
     assert_code(agt_saved_verify(folder, "v2", &err), SYN_E_CORRUPT, &err);
     for (size_t i = 0; i < SYN_LEN(names); i++) {

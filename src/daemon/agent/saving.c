@@ -205,13 +205,19 @@ load_and_save(struct agt_saving *saving, const char *id, const char *dir, const 
 
 /* --- where it is kept ------------------------------------------------------------------------- */
 
+static const char *
+service_of(const struct agt_saving *saving)
+{
+    return syn_json_str(json_object_get(saving->doc, "spec"), "job", "");
+}
+
 /* Into its place, with its manifest; room for it is made there. */
 static int
 keep(const struct agt_saving *saving, const char *half, struct syn_err *err)
 {
     struct syn_agent *agent = saving->agent;
     char place[AGT_PATH_MAX];
-    int rc = agt_saved_seal(half, saving->made_by->snapshots, err);
+    int rc = agt_saved_seal(half, saving->made_by->snapshots, service_of(saving), err);
 
     (void)pthread_mutex_lock(&agent->fetch_lock);
     agt_cache_expire(&agent->cache, AGT_CACHE_SNAPSHOTS, UNUSED_MS, syn_wall_ms(agent->world));
@@ -227,6 +233,34 @@ keep(const struct agt_saving *saving, const char *half, struct syn_err *err)
     }
     (void)pthread_mutex_unlock(&agent->fetch_lock);
     return rc;
+}
+
+/* Its service has this one now. The others of it have a secret in them that was changed, or are of
+ * a node as it was before: nobody comes for them. */
+static void
+drop_outdated(const struct agt_saving *saving)
+{
+    struct syn_agent *agent = saving->agent;
+    const struct dirent *entry;
+    char path[AGT_PATH_MAX];
+    DIR *dir;
+
+    (void)snprintf(path, sizeof(path), "%.900s/snapshots", agent->data_dir);
+    dir = opendir(path);
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] == '.' || syn_str_eq(entry->d_name, saving->key))
+            continue;
+        (void)snprintf(path, sizeof(path), "%.700s/snapshots/%.255s", agent->data_dir,
+                       entry->d_name);
+        if (!agt_saved_is_of(path, service_of(saving)))
+            continue;
+        (void)pthread_mutex_lock(&agent->fetch_lock);
+        agt_cache_drop(&agent->cache, AGT_CACHE_SNAPSHOTS, entry->d_name);
+        (void)pthread_mutex_unlock(&agent->fetch_lock);
+        agt_spares_drop(agent, entry->d_name);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
 }
 
 static int
@@ -249,6 +283,8 @@ make(struct agt_saving *saving, struct syn_err *err)
         syn_log_err(SYN_LOG_WARN, "snapshot.not-cleared", &local);
     if (rc == SYN_OK)
         rc = keep(saving, half, err);
+    if (rc == SYN_OK)
+        drop_outdated(saving);
     if (rc < 0)
         syn_tree_remove(half);
     return rc;

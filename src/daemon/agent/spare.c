@@ -243,6 +243,15 @@ agt_spares_rest(struct syn_agent *agent, bool all)
     }
 }
 
+void
+agt_spares_drop(struct syn_agent *agent, const char *key)
+{
+    struct agt_spare gone;
+
+    while (pick(agent, key, &gone))
+        agt_spare_destroy(agent, &gone);
+}
+
 /* Has an instance taken it? */
 static bool
 is_taken(struct syn_agent *agent, const char *id)

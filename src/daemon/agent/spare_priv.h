@@ -21,5 +21,7 @@ void agt_spare_forget(struct agt_instance *instance);
 /** Make as many as shall wait for the snapshot of `saving`, which is in the folder `image`. Blocks:
  *  as long as sandboxes take. */
 void agt_spares_fill(struct agt_saving *saving, const char *image);
+/** End those that wait for the snapshot `key`, which is gone. Blocks. */
+void agt_spares_drop(struct syn_agent *agent, const char *key);
 
 #endif
