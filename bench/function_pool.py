@@ -25,6 +25,7 @@ import urllib.parse
 
 from bench_figures import figure, say
 from bench_platform import Platform
+from bench_restore import Bare
 
 TURNS, CALLS, BURST, WAIT_S = 7, 1000, 1000, 120
 GOAL_COLD_MS, GOAL_P50_MS, GOAL_P99_MS, GOAL_FORKED_R = 1000, 1, 10, 0.5
@@ -148,15 +149,18 @@ def bench(platform, name, isolation, turns):
 
 
 def bench_snapshot(platform, name, turns):
+    """Beside the same by gVisor's commands alone, in turns."""
     others = spares(platform)[1]
     own, where = deploy(platform, name, "gvisor", snapstart=True)
     path = f"/{name}"
     wait_until("it answers", lambda: call(where, path) > 0)
-    took = []
-    for _ in range(turns):
-        wait_until("it sleeps", lambda: not runs(platform, own) and not spares(platform)[0])
-        wait_until("sandboxes wait", lambda: len(spares(platform)[1] - others) == 2)
-        took.append(call(where, path) * 1000)
+    took, alone = [], []
+    with Bare(name, *LANGUAGES[name][1:]) as bare:
+        for _ in range(turns):
+            wait_until("it sleeps", lambda: not runs(platform, own) and not spares(platform)[0])
+            wait_until("sandboxes wait", lambda: len(spares(platform)[1] - others) == 2)
+            took.append(call(where, path) * 1000)
+            alone.append(bare.turn())
     middle = statistics.median(took)
     say(f"{name}, snapshot: {min(took):.0f} to {max(took):.0f} ms")
     figure(f"function_snapshot_{name}_ms", middle, "ms", "-", "-", "-", "-", True)
@@ -166,10 +170,10 @@ def bench_snapshot(platform, name, turns):
             "GET", f"/v1/functions/fn-{own}/invocations")["items"] if row["way"] == "snapshot"]
     wait_until("they are on record", lambda: len(records()) >= turns)
     restored = [sum(row[stage] for stage in ("restore", "initialise", "first_byte")) / 1000 for row in records()]
-    middle = statistics.median(restored)
-    say(f"{name}, restored: {min(restored):.0f} to {max(restored):.0f} ms")
-    figure(f"function_restored_{name}_ms", middle, "ms", "-", "-", "-", GOAL_RESTORED_MS,
-           middle <= GOAL_RESTORED_MS)
+    ours, theirs = statistics.median(restored), statistics.median(alone)
+    say(f"{name}, restored: {min(restored):.0f} to {max(restored):.0f} ms; alone: {min(alone):.0f} to {max(alone):.0f}")
+    figure(f"function_restored_{name}_ms", ours, "ms", "runsc alone", theirs, ours / theirs, GOAL_RESTORED_MS,
+           ours <= GOAL_RESTORED_MS)
     platform.call("DELETE", f"/v1/functions/fn-{own}")
     wait_until("it is gone", lambda: not spares(platform)[0])
 
