@@ -27,6 +27,8 @@
 #define CARE_LEAVE_MS    20
 #define CARE_HEAR_MS     100
 #define CARE_SHOWN_MS    10   /* between two looks whether the mesh has it */
+#define CARE_FIRST_MS    250  /* what only listens has as much processor for its first requests, */
+#define CARE_SETTLE_MS   1000 /* and is held to its own then; so late it is tried again */
 #define CARE_ALONE_MS    5000 /* so late it is ready without: calls from this node reach it */
 
 enum { CARE_STARTUP, CARE_READY, CARE_LIVE, CARE_BEFORE_STOP, CARE_CHECKS };
@@ -61,7 +63,8 @@ struct agt_care {
     int64_t told_ms; /* or when it began */
     char told_message[CARE_MESSAGE_MAX];
     bool listens;        /* when it listens it is ready: nothing else is asked of it until then */
-    bool settled;        /* it was ready once, and is held to its processor since */
+    bool settled;        /* it is held to its processor */
+    int64_t settle_ms;   /* from when on; 0: it was not ready yet */
     bool shown;          /* other nodes can call it, or that is waited for no longer */
     int64_t shown_by_ms; /* when it is not; 0: it was not well yet */
     bool lost;           /* it is being ended for its health */
@@ -291,15 +294,20 @@ is_known(const struct agt_care *care, bool ready)
            (care->told && syn_str_eq(care->message, care->told_message));
 }
 
-/* What it did until now was to start. What cannot be said is said at the next turn. */
+/* What it did until now was to start. */
 static void
 settle(struct agt_care *care)
 {
     const struct agt_instance *instance = care->instance;
 
+    if (care->settle_ms == 0)
+        care->settle_ms = mono(care) + (care->listens ? CARE_FIRST_MS : 0);
+    if (mono(care) < care->settle_ms)
+        return;
     care->settled =
         instance->runtime.ops->settle == NULL ||
         instance->runtime.ops->settle(instance->runtime.self, instance->handle, NULL) == SYN_OK;
+    care->settle_ms = mono(care) + CARE_SETTLE_MS;
 }
 
 /* The server gives it requests, or no longer. Trouble is logged, and tried again. */
@@ -313,7 +321,7 @@ tell(struct agt_care *care)
     if (care->lost)
         return;
     set_present_message(care);
-    if (well && !care->settled)
+    if ((well || care->settle_ms != 0) && !care->settled)
         settle(care);
     if (well && !ready)
         (void)syn_str_copy(care->message, sizeof(care->message),
@@ -351,7 +359,7 @@ end_lost(struct agt_care *care, unsigned which)
 
 /* What goes on in a sandbox that was made ahead is a host program of ours. It listens once it has
  * loaded its function, and its first request takes long, since it has to fetch what that needs of
- * its memory: that is to be a caller's. */
+ * its memory: that is to be a caller's. With a fraction of a core it would take much longer. */
 static struct agt_probe_target
 target_of(const struct agt_care *care, const struct care_check *check)
 {
@@ -455,6 +463,8 @@ agt_care_due_ms(const struct agt_care *care)
 
     if (care->leaves_ms > 0)
         due_ms = mono(care) + CARE_LEAVE_MS;
+    if (care->settle_ms != 0 && !care->settled)
+        due_ms = SYN_MIN(due_ms, care->settle_ms);
     if (is_ready(care) && !care->shown)
         due_ms = SYN_MIN(due_ms, mono(care) + CARE_SHOWN_MS);
     for (unsigned i = 0; i < SYN_LEN(care->checks); i++) {

@@ -11,6 +11,7 @@
 #include <synor/base/str.h>
 
 #define WORD_MS  1000 /* so late it is told why one is not ready yet */
+#define FIRST_MS 250  /* so long what only listens has more processor than it asked for */
 #define ALONE_MS 5000 /* so late it is ready although the mesh does not have it */
 
 /* A replica whose program is not asked anything, on a node with a mesh to which no service was
@@ -107,11 +108,25 @@ place_of(const struct syn_instance *instance)
     return &here;
 }
 
-/* Turns until its one check has gone round, which takes no time but the kernel's. */
+static int settled;
+
+static int
+count_settled(void *self, struct syn_instance *instance, struct syn_err *err)
+{
+    (void)self;
+    (void)instance;
+    (void)err;
+    settled++;
+    return SYN_OK;
+}
+
+/* Turns until its one check has gone round, which takes no time but the kernel's. Once it is ready
+ * it is held to its processor, a moment later. */
 static bool
 is_ready_soon(const char *run, int port)
 {
-    static const struct syn_runtime_ops ops = {.version = 0, .place = place_of};
+    static const struct syn_runtime_ops ops = {
+        .version = 0, .place = place_of, .settle = count_settled};
     struct bench *bench = bench_open();
     struct agt_care *care = NULL;
     struct syn_err err;
@@ -132,6 +147,11 @@ is_ready_soon(const char *run, int port)
                 syn_json_bool(json_object_get(bench->fake.status, "health"), "ready", false);
         (void)usleep(1000);
     }
+    assert_int_equal(settled, 0);
+    bench_pass_ms(FIRST_MS);
+    agt_care_turn(care);
+    assert_int_equal(settled, ready ? 1 : 0);
+    settled = 0;
     (void)agt_care_free(care);
     bench->instance.handle = NULL;
     bench_close(bench);
