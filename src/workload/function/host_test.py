@@ -1,6 +1,6 @@
 """Host programs of functions, run by the real interpreters.
 
-    host_test.py FOLDER    where host.py and host.mjs are
+    host_test.py FOLDER RENEW    where host.py and host.mjs are, and the module renew.node
 
 A language that the machine lacks is skipped.
 """
@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 
-FOLDER = pathlib.Path(sys.argv[1])
+FOLDER, RENEW = (pathlib.Path(name).resolve() for name in sys.argv[1:])
 WAIT_S = 60
 
 PYTHON = '''
@@ -151,6 +151,56 @@ def do_slow
   sleep 0.3
   'done'
 end
+'''
+# All that a loop has, and what other threads do for it while nothing else happens.
+NODE_RENEWS = r'''
+import http from 'node:http';
+import net from 'node:net';
+import { exec } from 'node:child_process';
+import { pbkdf2, randomBytes } from 'node:crypto';
+import { readFile, stat, watch } from 'node:fs';
+import { once } from 'node:events';
+import { promisify } from 'node:util';
+
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const module = { exports: {} };
+process.dlopen(module, process.argv[2]);
+const server = http.createServer((_request, response) => response.end('ok')).listen(0, '127.0.0.1');
+await once(server, 'listening');
+const { port } = server.address();
+const get = async () => {
+  const [answer] = await once(http.get({ port, agent: false }), 'response');
+  let body = '';
+  for await (const piece of answer) body += piece;
+  return body;
+};
+let [ticks, signals, changes] = [0, 0, 0];
+const timer = setInterval(() => { ticks += 1; }, 5);
+process.on('SIGTERM', () => { signals += 1; });
+const watcher = watch('.', () => { changes += 1; });
+const kept = net.connect(port, '127.0.0.1');
+await once(kept, 'connect');
+const closed = [await get(), await get()];
+const meanwhile = Promise.all([promisify(readFile)('/etc/passwd'), promisify(randomBytes)(32),
+  promisify(pbkdf2)('a', 'b', 1000, 32, 'sha512')]);
+await new Promise(setImmediate);
+Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+module.exports();
+stat('/', () => {});
+const [file] = await meanwhile;
+const before = ticks;
+await pause(50);
+process.kill(process.pid, 'SIGTERM');
+await promisify(exec)('touch changed');
+while (signals === 0 || changes === 0) await pause(10);
+kept.write('GET / HTTP/1.1\r\nhost: f\r\n\r\n');
+const [answer] = await once(kept, 'data');
+console.log(JSON.stringify([file.length > 0, ticks > before, signals, ...closed, await get(),
+  String(answer).slice(0, 12)]));
+clearInterval(timer);
+watcher.close();
+kept.destroy();
+server.close();
 '''
 LANGUAGES = {
     "python": ("python3", ["-B", FOLDER / "host.py"], "main.py", PYTHON),
@@ -460,15 +510,27 @@ def one_file(language):
             equal(host.call("/").content, b"alone")
 
 
+def renewed(language):
+    """Its loop made anew does what it did before, and nothing else has begun."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "main.mjs")
+        path.write_text(NODE_RENEWS)
+        ran = subprocess.run([interpreter(LANGUAGES[language][0]), path, RENEW], cwd=folder, timeout=WAIT_S,
+                             capture_output=True, text=True, check=False)
+        equal(ran.stderr, "", ran.returncode)
+        equal(json.loads(ran.stdout), [True, True, 1, "ok", "ok", "ok", "HTTP/1.1 200"])
+
+
 CASES = (event_and_context, other_triggers, binary_bodies, results, errors, deadlines, deaf_handlers, at_once,
          smuggling, stops, useless, layers, one_file)
+OWN_CASES = {"node": (renewed,)}
 
 
 def main():
     failed = 0
-    print(f"1..{len(CASES) * len(LANGUAGES)}")
-    for number, (language, case) in enumerate((each, case) for each in LANGUAGES
-                                              for case in CASES):
+    cases = [(language, case) for language in LANGUAGES for case in CASES + OWN_CASES.get(language, ())]
+    print(f"1..{len(cases)}")
+    for number, (language, case) in enumerate(cases):
         name = f"{number + 1} - {language}: {case.__name__.replace('_', ' ')}"
         if interpreter(LANGUAGES[language][0]) is None:
             print(f"ok {name} # SKIP there is no {LANGUAGES[language][0]} here")
