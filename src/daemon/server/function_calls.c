@@ -18,7 +18,6 @@
 #define ANSWER_MS    (SYN_FUNCTION_TIMEOUT_MAX_MS + 10000)
 #define CONNECT_MS   2000
 #define BODY_MAX     ((size_t)6 << 20)
-#define GATEWAY_SOCK "function/gateway.sock"
 #define STATUS_NAME  "x-synor-function-status"
 #define ID_NAME      "x-synor-invocation"
 #define WAY_NAME     "x-synor-way"
@@ -183,7 +182,7 @@ srv_call(struct syn_server *server, const struct srv_call *call, struct srv_call
     for (size_t i = 0; call->headers != NULL && call->headers[i] != NULL; i++)
         headers[4 + i] = call->headers[i];
     *ret = (struct srv_called){.status = 0};
-    (void)snprintf(socket, sizeof(socket), "%s/" GATEWAY_SOCK, server->data_dir);
+    (void)snprintf(socket, sizeof(socket), "%s/" SRV_GATEWAY_SOCK, server->data_dir);
     if (call->version > 0)
         (void)snprintf(version, sizeof(version), "@%lld", (long long)call->version);
     if (snprintf(path, sizeof(path), "/%s%s%s", call->function, version, call->path) >=

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <synor/base/log.h>
@@ -22,6 +23,8 @@
 #include "trials_priv.h"
 
 #define POOL_THREADS     8
+#define SOCKET_BYTES     sizeof(((struct sockaddr_un *)NULL)->sun_path)
+#define DATA_DIR_MAX     (SOCKET_BYTES - sizeof("/" SRV_GATEWAY_SOCK)) /* the longest there */
 #define POOL_QUEUE_MAX   1024
 #define STOP_LIMIT_MS    3000
 #define PRICES_BYTES_MAX SYN_PRICEBOOK_BYTES_MAX
@@ -462,14 +465,15 @@ syn_server_new(const struct syn_server_options *options, struct syn_server **ret
     server->loop = options->loop;
     server->started_ms = syn_mono_ms(server->world);
     server->webhook_private = options->webhook_private;
-    if (!syn_str_copy(server->data_dir, sizeof(server->data_dir), options->data_dir) ||
-        snprintf(server->socket, sizeof(server->socket), "%s/synor.sock", options->data_dir) >
-            107) {
+    if (strlen(options->data_dir) > DATA_DIR_MAX) {
         syn_free(server);
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "%s: too long for a Unix socket's path (at most 107 bytes)",
-                        options->data_dir);
+                        "%s: too long a data folder (at most %zu bytes): there are Unix sockets in "
+                        "it",
+                        options->data_dir, DATA_DIR_MAX);
     }
+    (void)syn_str_copy(server->data_dir, sizeof(server->data_dir), options->data_dir);
+    (void)snprintf(server->socket, sizeof(server->socket), "%s/synor.sock", options->data_dir);
     (void)syn_str_copy(server->region, sizeof(server->region),
                        options->region != NULL ? options->region : SYN_NODE_REGION_LOCAL);
     rc = build(server, options, err);

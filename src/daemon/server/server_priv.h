@@ -54,6 +54,9 @@ struct srv_network {
     unsigned prefix;
 };
 
+/** Of the gateway of functions, below the data folder. */
+#define SRV_GATEWAY_SOCK "function/gateway.sock"
+
 struct syn_server {
     const struct syn_world *world;
     struct syn_loop *loop;

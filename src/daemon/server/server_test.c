@@ -580,6 +580,21 @@ test_room_is_given_once(void **state)
     joiner_fini(&provider);
 }
 
+/* The gateway of functions would not come to listen there, though everything else does. */
+static void
+test_too_long_a_folder_is_refused(void **state)
+{
+    char dir[128] = "/tmp/";
+    struct syn_server_options options = {.data_dir = dir, .publish = "none"};
+    struct syn_server *server = NULL;
+    struct syn_err err;
+
+    (void)state;
+    memset(dir + 5, 'x', 81);
+    assert_code(syn_server_new(&options, &server, &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "at most 85 bytes"));
+}
+
 int
 main(void)
 {
@@ -610,6 +625,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_unknown_state_is_refused, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_room_is_given_once, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_largest_gang_is_placed, house_setup, house_teardown),
+        cmocka_unit_test(test_too_long_a_folder_is_refused),
     };
 
     return cmocka_run_group_tests_name("server", tests, NULL, NULL);
