@@ -306,6 +306,12 @@ class Platform:
                 found[path.parent.name] = path.read_text()
         return found
 
+    def sandboxes(self):
+        """Those made ahead that instances took, and those that wait or are being made."""
+        there = {path.name for path in (self.home / "agent" / "spares").iterdir()}
+        taken = set(self.taken_sandboxes().values())
+        return there & taken, there - taken
+
     def instance_folders(self):
         """Of instances that are there, also those in sandboxes that were made ahead."""
         spares = self.home / "agent" / "spares"

@@ -157,7 +157,7 @@ def a_secret_that_was_changed_is_in_no_snapshot(p):
     need_snapshots(p)
     before = kept(p)
     p.cli("secret", "set", "door-key", stdin="second\n")
-    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not sandboxes(p)[0])
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not p.sandboxes()[0])
     answer = call()
     equal((answer["secret"], answer["now"]), ("second", "second"), answer)
     wait_until("another snapshot is made", 40, lambda: set(kept(p)) - set(before))
@@ -167,26 +167,19 @@ def a_secret_that_was_changed_is_in_no_snapshot(p):
     equal({(each["secret"], each["now"]) for each in answers}, {("second", "second")}, answers)
 
 
-def sandboxes(p):
-    """Those made ahead that instances took, and those that wait."""
-    there = {path.name for path in (p.home / "agent" / "spares").iterdir()}
-    taken = set(p.taken_sandboxes().values())
-    return there & taken, there - taken
-
-
 @case
 def what_waits_ends_when_the_agent_is_killed(p):
     need_snapshots(p)
-    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not sandboxes(p)[0])
-    wait_until("sandboxes wait", 30, lambda: len(sandboxes(p)[1]) == 2)
-    before = sandboxes(p)[1]
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not p.sandboxes()[0])
+    wait_until("sandboxes wait", 30, lambda: len(p.sandboxes()[1]) == 2)
+    before = p.sandboxes()[1]
     answer = call()
     check(answer["was"] != answer["instance"], answer)
-    check(before & sandboxes(p)[0], before, sandboxes(p))
+    check(before & p.sandboxes()[0], before, p.sandboxes())
     p.kill()
     p.start()
     p.wait_node()
-    wait_until("they are gone", 20, lambda: not sandboxes(p)[1] & before)
+    wait_until("they are gone", 20, lambda: not p.sandboxes()[1] & before)
     answer = call()
     equal(answer["now"], "second", answer)
 
@@ -194,7 +187,7 @@ def what_waits_ends_when_the_agent_is_killed(p):
 @case
 def what_is_damaged_starts_cold(p):
     need_snapshots(p)
-    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not sandboxes(p)[0])
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not p.sandboxes()[0])
     for folder in kept(p):
         with open(folder / "image" / "pages.img", "r+b") as file:
             file.seek(5 << 20)
@@ -215,7 +208,7 @@ def what_writes_files_starts_cold(p):
     deploy(p, "writes", "open('/tmp/model', 'w').close()\n" + MAIN, "--snapstart", "--secret",
            "door-key")
     wait_until("it is said", 40, lambda: "it writes files" in p.log.read_text())
-    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not sandboxes(p)[0])
+    wait_until("nobody calls it", 30, lambda: not p.instance_folders() and not p.sandboxes()[0])
     answer = call("writes")
     equal(answer["was"], answer["instance"])
     check(len(kept(p)) <= had + 1, kept(p))  # the other function's is made anew

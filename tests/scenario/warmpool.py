@@ -71,13 +71,6 @@ def deploy(p, name, main=MAIN, *options, runtime="python3", files=()):
           *options, "--yes")
 
 
-def sandboxes(p):
-    """Those made ahead that instances took, and those that wait or are being made."""
-    there = {path.name for path in (p.home / "agent" / "spares").iterdir()}
-    taken = set(p.taken_sandboxes().values())
-    return there & taken, there - taken
-
-
 def asleep(p):
     wait_until("nobody is called", 30, lambda: not p.instance_folders())
 
@@ -86,7 +79,7 @@ def waiting(p, program="python3"):
     """What waits, once the node has said so."""
     wait_until(f"a {program} waits", 30, lambda: p.json("node", "list")["items"][0]["status"].get(
         "pool", {"waiting": {}})["waiting"].get(program))
-    return sandboxes(p)[1]
+    return p.sandboxes()[1]
 
 
 def record(p, name, instance, *account):
@@ -129,7 +122,7 @@ def an_interpreter_waits_and_is_taken(p):
     row = record(p, "one", pooled["instance"])
     equal(row["way"], "pool", row)
     check({"wait", "create", "initialise", "first_byte"} <= set(row["stages_us"]), row)
-    check(sandboxes(p)[0] <= spare)
+    check(p.sandboxes()[0] <= spare)
     check(pooled["instance"] != cold["instance"])
     # It is what it would have been: what was loaded before it, what it sees, what it may.
     for key in pooled:
@@ -151,7 +144,7 @@ def nothing_of_one_account_is_there_for_another(p):
     answer = request("/two/")
     row = record(p, "two", answer["instance"], *OTHER)
     equal(row["way"], "pool", row)
-    (spare,) = sandboxes(p)[0]
+    (spare,) = p.sandboxes()[0]
     check(spare in before)
     equal((answer["colour"], answer["key"], answer["code"]), (None, None, ["main.py", "two.txt"]))
     check(not {"COLOUR", "DOOR_KEY"} & set(answer["environ"]), answer)
@@ -173,16 +166,16 @@ def what_waits_ends_when_the_agent_is_killed(p):
     asleep(p)
     waiting(p)
     request("/one/")
-    taken = sandboxes(p)[0]
+    taken = p.sandboxes()[0]
     before = waiting(p)
     p.kill()
-    check(before <= sandboxes(p)[1])
+    check(before <= p.sandboxes()[1])
     p.start()
     p.wait_node()
-    wait_until("they are gone", 20, lambda: not sandboxes(p)[1] & before)
+    wait_until("they are gone", 20, lambda: not p.sandboxes()[1] & before)
     equal(request("/one/")["colour"], "blue")
     asleep(p)
-    check(not sandboxes(p)[0] | (sandboxes(p)[1] & (before | taken)), sandboxes(p))
+    check(not p.sandboxes()[0] | (p.sandboxes()[1] & (before | taken)), p.sandboxes())
 
 
 def see_metrics(p, program):
@@ -222,7 +215,7 @@ def a_provider_can_do_without(p):
     for _ in range(2):
         equal(record(p, "one", request("/one/")["instance"])["way"], "cold")
         asleep(p)
-    equal(sandboxes(p), (set(), set()))
+    equal(p.sandboxes(), (set(), set()))
 
 
 @case

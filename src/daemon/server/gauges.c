@@ -96,10 +96,9 @@ collect(void *arg)
 /* --- of nodes: they come and go, so no series is kept for one ----------------------------------
  */
 
-struct node_metric {
-    struct syn_buf *out;
-    const char *name;
-    bool by_program;
+/* The samples of a metric stand together. */
+struct pool_samples {
+    struct syn_buf waiting, bytes;
 };
 
 /* Nodes say what they like. */
@@ -112,42 +111,39 @@ is_label(const char *text)
 static int
 write_pool(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
-    const struct node_metric *metric = arg;
+    struct pool_samples *samples = arg;
     json_t *pool = syn_json_at(doc, "status.pool"), *count;
     const char *program, *node = syn_json_str(doc, "id", "");
 
     (void)key;
     (void)revision;
     (void)err;
-    if (pool != NULL && !metric->by_program)
-        syn_buf_addf(metric->out, "%s{node=\"%s\"} %lld\n", metric->name, node,
-                     (long long)syn_json_i64(pool, "bytes", 0));
-    json_object_foreach (metric->by_program ? json_object_get(pool, "waiting") : NULL, program,
-                         count)
+    if (pool == NULL)
+        return SYN_OK;
+    json_object_foreach (json_object_get(pool, "waiting"), program, count)
         if (is_label(program))
-            syn_buf_addf(metric->out, "%s{node=\"%s\",program=\"%s\"} %lld\n", metric->name, node,
+            syn_buf_addf(&samples->waiting,
+                         "synor_node_pool_waiting{node=\"%s\",program=\"%s\"} %lld\n", node,
                          program, (long long)json_integer_value(count));
+    syn_buf_addf(&samples->bytes, "synor_node_pool_bytes{node=\"%s\"} %lld\n", node,
+                 (long long)syn_json_i64(pool, "bytes", 0));
     return SYN_OK;
 }
 
 void
 srv_node_metrics(struct syn_server *server, struct syn_buf *out)
 {
-    static const struct {
-        const char *name, *help;
-        bool by_program;
-    } rows[] = {
-        {"synor_node_pool_waiting", "Interpreters that wait on a node for functions.", true},
-        {"synor_node_pool_bytes", "Memory that they hold.", false},
-    };
+    struct pool_samples samples = {SYN_BUF_INIT, SYN_BUF_INIT};
 
-    for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        struct node_metric metric = {out, rows[i].name, rows[i].by_program};
-
-        syn_buf_addf(out, "# HELP %s %s\n# TYPE %s gauge\n", rows[i].name, rows[i].help,
-                     rows[i].name);
-        (void)!srv_each(server, "node/", write_pool, &metric, NULL);
-    }
+    (void)!srv_each(server, "node/", write_pool, &samples, NULL);
+    syn_buf_addf(out,
+                 "# HELP synor_node_pool_waiting Interpreters that wait on a node for functions.\n"
+                 "# TYPE synor_node_pool_waiting gauge\n%s"
+                 "# HELP synor_node_pool_bytes Memory that they hold.\n"
+                 "# TYPE synor_node_pool_bytes gauge\n%s",
+                 syn_buf_text(&samples.waiting), syn_buf_text(&samples.bytes));
+    syn_buf_fini(&samples.waiting);
+    syn_buf_fini(&samples.bytes);
 }
 
 int

@@ -374,6 +374,15 @@ set_frozen(const struct syn_instance *instance, bool on, struct syn_err *err)
     return rc < 0 ? rc : syn_cgroup_freeze(&layout, instance->plan.cgroup, on, err);
 }
 
+/* What could not be frozen need not be thawed. */
+static int
+thaw(const struct syn_instance *instance, struct syn_err *err)
+{
+    int rc = set_frozen(instance, false, err);
+
+    return rc == SYN_E_UNSUPPORTED || rc == SYN_E_NOTFOUND ? SYN_OK : rc;
+}
+
 static int
 native_freeze(void *self, struct syn_instance *instance, struct syn_err *err)
 {
@@ -403,12 +412,13 @@ native_go_on(void *self, struct syn_instance *instance, const struct syn_instanc
              struct syn_err *err)
 {
     SYN_FD(scratch);
-    int rc = SYN_OK;
+    int rc = thaw(instance, err);
 
+    if (rc < 0)
+        return rc;
     scratch = openat(instance->dir, SYN_DIR_SCRATCH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (scratch < 0)
         return SYN_FAIL_SYS(err, errno, "opening the scratch space of %s", instance->plan.id);
-    (void)!set_frozen(instance, false, NULL); /* where it could be frozen */
     if (instance->plan.ahead == SYN_AHEAD_PROGRAM)
         rc = give_late(self, instance, spec, err);
     if (rc == SYN_OK)
@@ -465,7 +475,7 @@ native_stop(void *self, struct syn_instance *instance, int64_t grace_ms, struct 
 
     (void)self;
     if (instance->plan.ahead != 0)
-        (void)!set_frozen(instance, false, NULL);
+        (void)!thaw(instance, NULL); /* its end is asked for in any case */
     if (grace_ms >= 0)
         (void)snprintf(request, sizeof(request), "stop %lld",
                        (long long)SYN_MIN(grace_ms, INT64_MAX / 8));

@@ -400,7 +400,7 @@ const prepareToBeSaved = async () => {
     renew();
     // What other threads did meanwhile, for files or for V8, is told with the next that they do.
     stat('/', () => {});
-    void WebAssembly.compile(EMPTY_WASM).catch(() => {});
+    void globalThis.WebAssembly?.compile(EMPTY_WASM).catch(() => {});
   };
   return { why, renew: renewAll };
 };
