@@ -73,6 +73,21 @@ def wait_until(what, seconds, look, pause=0.1):
         time.sleep(pause)
 
 
+def connected(port):
+    """A connection to the gateway of functions: a process of its own, which comes a moment after its
+    server."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def reached():
+        try:
+            link.connect()
+        except ConnectionRefusedError:
+            return False
+        return True
+    wait_until("the gateway listens", 20, reached, 0.01)
+    return link
+
+
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout):
         super().__init__("localhost", timeout=timeout)

@@ -2,15 +2,14 @@
 """Functions that go on from snapshots: what is kept in them, what is renewed, and what happens to
 one that is damaged."""
 import concurrent.futures
-import http.client
 import json
 import pathlib
 import socket
 import tempfile
 import time
 
-from harness import (Platform, Skip, case, check, equal, need_networks, need_sandbox, run,
-                     wait_until)
+from harness import (Platform, Skip, case, check, connected, equal, need_networks, need_sandbox,
+                     run, wait_until)
 
 FUNCTION = ("compute", "function")
 PORT = 0
@@ -64,7 +63,7 @@ export const handler = () => 'ok';
 
 def call(name="kept"):
     """What it answered, and the record of the call."""
-    link = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+    link = connected(PORT)
     link.request("GET", f"/{name}")
     answer = link.getresponse()
     body = answer.read()

@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 """Interpreters that wait for functions nobody called for a while: what they are given, what they keep
 from others, and what becomes of them when their agent is killed."""
-import http.client
 import json
 import pathlib
 import socket
 import tempfile
 import time
 
-from harness import (Platform, Skip, all_accounts, case, check, equal, need_networks, need_sandbox,
-                     run, wait_until)
+from harness import (Platform, Skip, all_accounts, case, check, connected, equal, need_networks,
+                     need_sandbox, run, wait_until)
 
 FUNCTION = ("compute", "function")
 CPU = 400  # thousandths of a core
@@ -53,7 +52,7 @@ export const handler = () => ({ instance: NAME, colour: COLOUR ?? null, cwd: pro
 
 
 def request(path):
-    link = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+    link = connected(PORT)
     link.request("GET", path)
     answer = link.getresponse()
     body = answer.read()
